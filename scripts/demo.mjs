@@ -1,0 +1,112 @@
+// Sends every Osigu event through the real Worker to a real origin, then what goes wrong in practice; ends non-zero if a row is not as it should be.
+
+import { rmSync } from "node:fs";
+import * as osigu from "./lib/osigu.mjs";
+import { startOrigin } from "./lib/origin.mjs";
+import { devSecrets, startWorker } from "./lib/worker.mjs";
+
+const ORIGIN_PORT = 8788;
+const WORKER_PORT = Number(process.env.PORT ?? 8787);
+const STATE = ".rxgate/demo";
+
+rmSync(STATE, { recursive: true, force: true });
+const secrets = devSecrets();
+const printReceived = ({ method, url, headers, event }) => console.log(`  origin: ${method} ${url}  ${event?.type ?? "?"}  ${headers["webhook-id"]}`);
+const origin = await startOrigin({ port: ORIGIN_PORT, onRequest: printReceived }).catch((fault) => fail(`the demo's origin can't listen on port ${ORIGIN_PORT}: ${fault.code}`));
+console.log(`origin   http://127.0.0.1:${ORIGIN_PORT} prints what reaches it`);
+const worker = await startWorker({ port: WORKER_PORT, args: ["--config", "wrangler.dev.toml", "--persist-to", STATE] }).catch((fault) => fail(fault.message));
+console.log(`worker   ${worker.url} (workerd)\n`);
+
+const rows = [];
+const sandbox = `${worker.url}/hooks/osigu-sandbox`;
+const key = secrets.OSIGU_SANDBOX_KEY;
+
+/// Sends, and compares with what should come of it: the status, the code, and how many times the origin received the event by now.
+async function row(sent, event, expected, options = {}) {
+  const { url = sandbox, body = event.body, ...request } = options;
+  const answer = await osigu.send(url, body, { key, ...request });
+  const received = origin.of(event.id);
+  const last = received.at(-1)?.event;
+  const ok = answer.status === expected.status && answer.code === expected.code && received.length === expected.received &&
+    (expected.type === undefined || last?.type === expected.type);
+  const seen = received.length === 0 ? "nothing" : `${last.type}${last.data.state ? ` (${last.data.state})` : ""}${received.length > 1 ? ` ×${received.length}` : ""}`;
+  rows.push({ sent, status: answer.status, code: answer.code, seen, ok, expected });
+}
+
+const taken = (type, received = 1) => ({ status: 200, code: "delivered", received, type });
+const CANONICAL = {
+  "authorization.created": "rx.authorization.approved",
+  "authorization.rejected": "rx.authorization.rejected",
+  "authorization.updated": "rx.authorization.updated",
+  "authorization.voided": "rx.authorization.voided",
+  "dispensing.started": "rx.dispense.started",
+  "dispensing.completed": "rx.dispense.completed",
+  "dispensing.cancelled": "rx.dispense.cancelled",
+  "prescription.issued": "rx.prescription.issued",
+  "prescription.email_delivered": "rx.prescription.notification_delivered",
+  "prescription.email_failed": "rx.prescription.notification_failed",
+  "settlement.paid": "rx.settlement.paid",
+  "settlement.rejected": "rx.settlement.rejected",
+  "settlement.partially_accepted": "rx.settlement.partially_accepted",
+};
+const events = {};
+for (const [type, canonical] of Object.entries(CANONICAL)) {
+  events[type] = osigu.event(type);
+  await row(type, events[type], taken(canonical));
+}
+
+const completed = events["dispensing.completed"];
+await row("the same dispensing.completed again", completed, { status: 200, code: "duplicate", received: 1 });
+
+const tampered = osigu.event("dispensing.completed");
+await row("a tampered body (375.00 became 975.00)", tampered, { status: 401, code: "signature_mismatch", received: 0 }, {
+  header: osigu.signatureHeader(key, tampered.body),
+  body: Buffer.from(tampered.body.toString().replace("375.00", "975.00")),
+});
+
+const stale = osigu.event("dispensing.completed");
+await row("a timestamp of ten minutes ago", stale, { status: 401, code: "timestamp_out_of_tolerance", received: 0 }, { t: osigu.seconds() - 600 });
+
+const rotated = osigu.event("dispensing.completed");
+await row("signed with the next key of a rotation", rotated, taken("rx.dispense.completed"), { key: secrets.OSIGU_SANDBOX_KEY_NEXT });
+
+const retried = osigu.event("dispensing.completed");
+origin.rule({ status: 500, when: (entry) => entry.event?.id === retried.id });
+await row("while the origin fails (500)", retried, { status: 502, code: "delivery_failed", received: 1 });
+await row("… and the sender's retry of it", retried, taken("rx.dispense.completed", 2));
+
+const unknown = osigu.event("dispensing.rescheduled", { data: { dispensation_id: "dsp_01HXDQ" } });
+await row("an event type that we don't know", unknown, taken("rx.unknown"));
+
+const astray = osigu.event("dispensing.completed");
+await row("a sandbox event at a production source", astray, { status: 500, code: "environment_mismatch", received: 0 }, {
+  url: `${worker.url}/hooks/osigu-production`,
+  key: secrets.OSIGU_PRODUCTION_KEY,
+});
+
+await worker.stop();
+await origin.close();
+console.log();
+
+const columns = [["sent", (r) => r.sent], ["HTTP", (r) => String(r.status)], ["code", (r) => String(r.code)], ["the origin received", (r) => r.seen], ["", (r) => (r.ok ? "ok" : "NOT AS EXPECTED")]];
+const widths = columns.map(([title, cell]) => Math.max(title.length, ...rows.map((r) => cell(r).length)));
+const print = (cells) => console.log(cells.map((cell, n) => cell.padEnd(widths[n])).join("  ").trimEnd());
+print(columns.map(([title]) => title));
+print(widths.map((width) => "─".repeat(width)));
+for (const r of rows) print(columns.map(([, cell]) => cell(r)));
+
+const last = origin.of(completed.id)[0];
+console.log(`\nOne delivery, as the origin received it:\n`);
+for (const name of ["content-type", "webhook-id", "webhook-timestamp", "webhook-signature"]) console.log(`${name}: ${last?.headers[name]}`);
+console.log(`\n${JSON.stringify({ ...last?.event, data: { ...last?.event.data, original: "… the sender's own bytes …" } }, null, 2)}`);
+
+const wrong = rows.filter((r) => !r.ok);
+for (const r of wrong) console.error(`\nnot as it should be: ${r.sent}: expected ${JSON.stringify(r.expected)}`);
+console.log(`\n${rows.length - wrong.length} of ${rows.length} as they should be. \`make dev\` keeps the Worker and the origin up for your own curl.`);
+if (wrong.length > 0) console.error(worker.output());
+process.exit(wrong.length === 0 ? 0 : 1);
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}

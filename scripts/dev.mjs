@@ -1,0 +1,31 @@
+// Keeps the Worker and a printing origin up, until Ctrl-C.
+
+import * as osigu from "./lib/osigu.mjs";
+import { startOrigin } from "./lib/origin.mjs";
+import { devSecrets, startWorker } from "./lib/worker.mjs";
+
+const secrets = devSecrets();
+const origin = await startOrigin({
+  port: 8788,
+  onRequest: ({ method, url, headers, body }) => console.log(`\norigin: ${method} ${url} ${headers["webhook-id"]}\n${body}`),
+});
+const port = Number(process.env.PORT ?? 8787);
+const worker = await startWorker({ port, args: ["--config", "wrangler.dev.toml", "--persist-to", ".rxgate/dev"], log: (text) => process.stdout.write(text) });
+
+console.log(`
+The Worker is at ${worker.url}, its origin at http://127.0.0.1:${origin.port}. Ctrl-C ends both. In another shell:
+
+body='${osigu.event("dispensing.completed").body}'
+key='${secrets.OSIGU_SANDBOX_KEY}'
+t=$(date +%s)
+v1=$(printf '%s.%s' "$t" "$body" | openssl dgst -sha256 -hmac "$key" -hex | sed 's/.* //')
+curl -i ${worker.url}/hooks/osigu-sandbox -H 'content-type: application/json' -H "x-osigu-signature: t=$t,v1=$v1" --data-binary "$body"
+`);
+
+const end = async () => {
+  await worker.stop();
+  await origin.close();
+  process.exit(0);
+};
+process.on("SIGINT", end);
+process.on("SIGTERM", end);

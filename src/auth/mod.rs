@@ -1,0 +1,13 @@
+//! Authentication: the only road from a [`RawBody`] to [`Verified`] bytes.
+//!
+//! A source has exactly one scheme, chosen by its provider. Nothing is sniffed from the request, so a stranger can't pick a weaker one.
+
+mod body;
+mod keyring;
+mod mac;
+mod timestamped;
+
+pub use body::{Proof, RawBody, Verified};
+pub use keyring::{Key, KeyFault, KeyId, Keyring, MAX_KEYS, MIN_KEY_BYTES};
+pub use mac::{HmacSha256, Mac, Tag};
+pub use timestamped::{MAX_HEADER_BYTES, MAX_SIGNATURES, SignatureRefusal, Stale, TimestampedHmac};

@@ -1,0 +1,724 @@
+//! The configuration: parsed once, every fault named by its path, all at once. A faulty source doesn't stop the others.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::auth::{Key, KeyFault, KeyId, Keyring, MAX_KEYS, MIN_KEY_BYTES, Stale, TimestampedHmac};
+use crate::delivery::{
+    Format, Pattern, Route, SigningKey, SigningKeyFault, SigningKeys, TargetFault, check_target,
+};
+use crate::provider::{Expectations, Provider, RetryPolicy};
+use crate::time::Timestamp;
+
+/// No body above this is ever taken.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// The largest body that a source takes, unless it says otherwise.
+pub const DEFAULT_BODY_BYTES: usize = 256 * 1024;
+/// The platform's limit of one variable.
+pub const MAX_VAR_BYTES: usize = 5 * 1024;
+/// The platform's limit of variables and secrets.
+pub const MAX_VARS: usize = 128;
+const MAX_SHARDS: u64 = 4096;
+const DEFAULT_SHARDS: u32 = 16;
+const DEFAULT_TOLERANCE: u64 = 300;
+const DEFAULT_WINDOW_DAYS: u64 = 7;
+const DAY: u64 = 24 * 3600;
+
+/// What is wrong with a setting. Never carries a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Such as `SOURCE_OSIGU.keys[0].secret`.
+    pub path: String,
+    /// What is wrong, and what it should be.
+    pub problem: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.problem)
+    }
+}
+
+/// One configured inbound endpoint.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name in the URL.
+    pub id: String,
+    /// The kind of sender.
+    pub provider: Provider,
+    /// How its requests are authenticated.
+    pub scheme: TimestampedHmac,
+    /// What its events have to be.
+    pub expected: Expectations,
+    /// The largest body.
+    pub max_body: usize,
+    /// How long a delivered event is remembered.
+    pub window: Duration,
+    /// First match.
+    pub routes: Vec<Route>,
+    /// Where no route matches.
+    pub destination: usize,
+}
+
+/// An HTTP origin.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Its name in the configuration and in logs.
+    pub id: String,
+    /// Where it is.
+    pub url: String,
+    /// What it gets.
+    pub format: Format,
+    /// What signs it.
+    pub keys: SigningKeys,
+    /// Sent with each request. The values are secrets.
+    pub headers: Headers,
+}
+
+/// Static headers of a destination. The values never show in `Debug`.
+#[derive(Clone, Default)]
+pub struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// `None`: there is such a source, and its settings are faulty.
+    pub sources: BTreeMap<String, Option<Source>>,
+    /// By place.
+    pub destinations: Vec<Option<Destination>>,
+    /// How many objects share the entities.
+    pub shards: u32,
+    /// How many there were before.
+    pub previous_shards: Option<u32>,
+    /// All that is wrong.
+    pub faults: Vec<Fault>,
+}
+
+impl Config {
+    /// Reads the variables and secrets of the Worker.
+    pub fn parse(vars: &Map<String, Value>, secrets: &BTreeMap<String, String>) -> Self {
+        let mut faults = Vec::new();
+        if vars.len() + secrets.len() > MAX_VARS {
+            faults.push(Fault {
+                path: "vars".to_owned(),
+                problem: format!(
+                    "more than {MAX_VARS} variables and secrets: the platform takes no more"
+                ),
+            });
+        }
+        for (name, value) in vars {
+            let bytes = value.to_string().len();
+            if bytes > MAX_VAR_BYTES {
+                faults.push(Fault {
+                    path: name.clone(),
+                    problem: format!(
+                        "{bytes} bytes: the platform takes no more than {MAX_VAR_BYTES}"
+                    ),
+                });
+            }
+        }
+        let mut parser = Parser {
+            secrets,
+            faults,
+            development: false,
+        };
+        let mut config = Self {
+            shards: DEFAULT_SHARDS,
+            ..Self::default()
+        };
+        let empty = Value::Object(Map::new());
+        let gateway = vars.get("RXGATE").unwrap_or(&empty);
+        parser.gateway(gateway, &mut config);
+
+        let named = |prefix: &'static str| {
+            vars.iter().filter_map(move |(name, value)| {
+                let id = name.strip_prefix(prefix)?;
+                Some((name, id.to_ascii_lowercase().replace('_', "-"), value))
+            })
+        };
+        let destination_ids: Vec<String> = named("DESTINATION_").map(|(_, id, _)| id).collect();
+        config.destinations = named("DESTINATION_")
+            .map(|(name, id, value)| parser.destination(name, id, value))
+            .collect();
+        let mut longest_window = Duration::ZERO;
+        for (name, id, value) in named("SOURCE_") {
+            let source = parser.source(name, id.clone(), value, &destination_ids);
+            let source = source.filter(|source| {
+                let mut used = source.routes.iter().map(|route| route.destination);
+                let sound = |place| config.destinations.get(place).is_some_and(Option::is_some);
+                sound(source.destination) && used.all(sound)
+            });
+            if let Some(source) = &source {
+                longest_window = longest_window.max(source.window);
+            }
+            config.sources.insert(id, source);
+        }
+        if config.sources.is_empty() {
+            parser.fault("vars", "there is no source: add a table SOURCE_<NAME>");
+        }
+        config.faults = parser.faults;
+        config
+    }
+
+    /// The longest window of any source.
+    pub fn longest_window(&self) -> Duration {
+        let windows = self.sources.values().flatten().map(|source| source.window);
+        windows
+            .max()
+            .unwrap_or(Duration::from_secs(DEFAULT_WINDOW_DAYS * DAY))
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
+
+struct Parser<'a> {
+    secrets: &'a BTreeMap<String, String>,
+    faults: Vec<Fault>,
+    development: bool,
+}
+
+impl Parser<'_> {
+    fn fault(&mut self, path: &str, problem: impl Into<String>) {
+        self.faults.push(Fault {
+            path: path.to_owned(),
+            problem: problem.into(),
+        });
+    }
+
+    fn gateway(&mut self, value: &Value, config: &mut Config) {
+        let Some(table) = self.table(
+            "RXGATE",
+            value,
+            &["shards", "previous_shards", "development"],
+        ) else {
+            return;
+        };
+        self.development = self.bool(&table, "development").unwrap_or(false);
+        let shards = self.integer(&table, "shards", 1..=MAX_SHARDS);
+        config.shards = shards
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(DEFAULT_SHARDS);
+        let previous = self.integer(&table, "previous_shards", 1..=MAX_SHARDS);
+        config.previous_shards = previous.and_then(|n| u32::try_from(n).ok());
+        if config.previous_shards == Some(config.shards) {
+            self.fault(
+                "RXGATE.previous_shards",
+                "is the same as shards: leave it out",
+            );
+        }
+    }
+
+    fn source(
+        &mut self,
+        name: &str,
+        id: String,
+        value: &Value,
+        destinations: &[String],
+    ) -> Option<Source> {
+        let before = self.faults.len();
+        self.check_id(name, &id);
+        let table = self.table(
+            name,
+            value,
+            &[
+                "provider",
+                "environment",
+                "keys",
+                "tolerance_seconds",
+                "stale",
+                "provider_slug",
+                "accept_api_versions",
+                "max_body_bytes",
+                "dedupe_window_days",
+                "destination",
+                "routes",
+            ],
+        )?;
+        let providers = Provider::ALL.map(Provider::name);
+        let provider = self
+            .choice(&table, "provider", &providers, true)
+            .and_then(|name| Provider::ALL.into_iter().find(|p| p.name() == name));
+        let environment = self.choice(&table, "environment", &["sandbox", "production"], true);
+        let keys = self.keys(&table);
+        let tolerance = Duration::from_secs(
+            self.integer(&table, "tolerance_seconds", 1..=DAY)
+                .unwrap_or(DEFAULT_TOLERANCE),
+        );
+        let stale = match self.choice(&table, "stale", &["refuse", "accept"], false) {
+            Some("accept") => Some(()),
+            _ => None,
+        };
+        let max_body = self
+            .integer(&table, "max_body_bytes", 1..=MAX_BODY_BYTES as u64)
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(DEFAULT_BODY_BYTES);
+        let window = Duration::from_secs(
+            DAY * self
+                .integer(&table, "dedupe_window_days", 1..=90)
+                .unwrap_or(DEFAULT_WINDOW_DAYS),
+        );
+        let mut api_versions = self.texts(&table, "accept_api_versions");
+        let provider_slug = self.text(&table, "provider_slug", false).map(str::to_owned);
+        let destination = self.destination_named(&table, "destination", destinations, true);
+        let routes = self.routes(&table, destinations);
+
+        let provider = provider?;
+        let RetryPolicy::Documented { horizon } = provider.retry_policy();
+        let stale = stale.map_or(Stale::Refuse, |()| Stale::Accept {
+            horizon: horizon + tolerance,
+        });
+        // A request stays good for the tolerance on either side, or as long as the sender retries it: it has to be remembered for longer.
+        let least = match stale {
+            Stale::Refuse => horizon.max(tolerance * 2),
+            Stale::Accept { horizon } => horizon + tolerance,
+        };
+        if window < least {
+            let hours = least.as_secs().div_ceil(3600);
+            let path = table.at("dedupe_window_days");
+            self.fault(
+                &path,
+                format!(
+                    "is shorter than the {hours} hours for which the sender's requests stay good"
+                ),
+            );
+        }
+        api_versions.extend(provider.api_versions().iter().map(|&v| v.to_owned()));
+        let expected = Expectations {
+            environment: environment?.to_owned(),
+            provider_slug,
+            api_versions,
+        };
+        let source = Source {
+            id,
+            provider,
+            scheme: TimestampedHmac {
+                keys: keys?,
+                tolerance,
+                stale,
+            },
+            expected,
+            max_body,
+            window,
+            routes,
+            destination: destination?,
+        };
+        (self.faults.len() == before).then_some(source)
+    }
+
+    fn keys(&mut self, table: &Table<'_>) -> Option<Keyring> {
+        let path = table.at("keys");
+        let mut keys: Vec<Key> = Vec::new();
+        let mut sound = true;
+        for (path, value) in self.array(table, "keys", true) {
+            let Some(table) = self.table(&path, value, &["id", "secret", "not_after"]) else {
+                sound = false;
+                continue;
+            };
+            let id = self.text(&table, "id", true).map(KeyId::new);
+            let not_after = self.text(&table, "not_after", false).map(|text| {
+                let at = Timestamp::parse_rfc3339(text);
+                if at.is_none() {
+                    self.fault(&table.at("not_after"), "isn't an RFC 3339 date-time");
+                }
+                at
+            });
+            if let Some(id) = &id
+                && keys.iter().any(|key| key.id() == id)
+            {
+                self.fault(&table.at("id"), "is the id of another key");
+            }
+            let secret_path = table.at("secret");
+            let key = self
+                .secret(&table, "secret")
+                .zip(id)
+                .map(|((name, bytes), id)| {
+                    Key::new(id, bytes.as_bytes(), not_after.flatten())
+                        .map_err(|fault| (name, fault))
+                });
+            match key {
+                Some(Ok(key)) => keys.push(key),
+                Some(Err((name, fault))) => {
+                    sound = false;
+                    let problem = match fault {
+                        KeyFault::Empty => format!("the secret {name} is empty"),
+                        KeyFault::Short { bytes } => format!(
+                            "the secret {name} has {bytes} bytes: at least {MIN_KEY_BYTES} are needed"
+                        ),
+                    };
+                    self.fault(&secret_path, problem);
+                }
+                None => sound = false,
+            }
+        }
+        let count = keys.len();
+        let ring = Keyring::new(keys);
+        if ring.is_none() && (sound || count > MAX_KEYS) {
+            self.fault(
+                &path,
+                format!("has {count} keys: 1 to {MAX_KEYS} are needed"),
+            );
+        }
+        ring.filter(|_| sound)
+    }
+
+    fn routes(&mut self, table: &Table<'_>, destinations: &[String]) -> Vec<Route> {
+        let mut routes = Vec::new();
+        for (path, value) in self.array(table, "routes", false) {
+            let known = ["types", "pharmacies", "branches", "destination"];
+            let Some(table) = self.table(&path, value, &known) else {
+                continue;
+            };
+            let mut types = Vec::new();
+            for (place, text) in self.texts(&table, "types").iter().enumerate() {
+                match Pattern::parse(text) {
+                    Some(pattern) => types.push(pattern),
+                    None => self.fault(
+                        &format!("{}[{place}]", table.at("types")),
+                        "isn't a pattern of canonical types: lower-case letters, _, . and *",
+                    ),
+                }
+            }
+            let route = Route {
+                types,
+                pharmacies: self.texts(&table, "pharmacies"),
+                branches: self.texts(&table, "branches"),
+                destination: self
+                    .destination_named(&table, "destination", destinations, true)
+                    .unwrap_or(usize::MAX),
+            };
+            routes.push(route);
+        }
+        routes
+    }
+
+    fn destination(&mut self, name: &str, id: String, value: &Value) -> Option<Destination> {
+        let before = self.faults.len();
+        self.check_id(name, &id);
+        let table = self.table(name, value, &["url", "format", "keys", "headers"])?;
+        let url = self.text(&table, "url", true).map(str::to_owned);
+        if let Some(Err(fault)) = url
+            .as_deref()
+            .map(|url| check_target(url, self.development))
+        {
+            let problem = match fault {
+                TargetFault::NotAUrl => "isn't an absolute URL",
+                TargetFault::NotHttps => {
+                    "isn't https (http is for this machine, with RXGATE.development = true)"
+                }
+                TargetFault::Credentials => {
+                    "carries a user name or password: use headers with a secret"
+                }
+                TargetFault::Fragment => "carries a fragment, which is never sent",
+            };
+            self.fault(&table.at("url"), problem);
+        }
+        let format = match self.choice(&table, "format", &["canonical", "original"], false) {
+            Some("original") => Format::Original,
+            _ => Format::Canonical,
+        };
+        let keys = self.signing_keys(&table);
+        let headers = self.headers(&table);
+        let destination = Destination {
+            id,
+            url: url?,
+            format,
+            keys: keys?,
+            headers,
+        };
+        (self.faults.len() == before).then_some(destination)
+    }
+
+    fn signing_keys(&mut self, table: &Table<'_>) -> Option<SigningKeys> {
+        let path = table.at("keys");
+        let mut keys = Vec::new();
+        let mut sound = true;
+        for (path, value) in self.array(table, "keys", true) {
+            let table = self.table(&path, value, &["id", "secret"]);
+            let parsed = table.and_then(|table| {
+                let id = self.text(&table, "id", true).map(KeyId::new);
+                let (name, text) = self.secret(&table, "secret")?;
+                match SigningKey::parse(id?, text) {
+                    Ok(key) => Some(key),
+                    Err(fault) => {
+                        let problem = match fault {
+                            SigningKeyFault::NoPrefix => {
+                                format!("the secret {name} doesn't start with whsec_")
+                            }
+                            SigningKeyFault::NotBase64 => {
+                                format!("the secret {name} isn't base64 after whsec_")
+                            }
+                            SigningKeyFault::Length { bytes } => {
+                                format!("the secret {name} has {bytes} bytes: 24 to 64 are needed")
+                            }
+                        };
+                        self.fault(&table.at("secret"), problem);
+                        None
+                    }
+                }
+            });
+            match parsed {
+                Some(key) => keys.push(key),
+                None => sound = false,
+            }
+        }
+        let count = keys.len();
+        let keys = SigningKeys::new(keys);
+        if keys.is_none() && (sound || count > 2) {
+            self.fault(
+                &path,
+                format!("has {count} keys: 1, or 2 during a rotation, are needed"),
+            );
+        }
+        keys.filter(|_| sound)
+    }
+
+    fn headers(&mut self, table: &Table<'_>) -> Headers {
+        let Some(value) = table.get("headers") else {
+            return Headers::default();
+        };
+        let path = table.at("headers");
+        let Value::Object(map) = value else {
+            self.fault(&path, "isn't a table of header names to secret names");
+            return Headers::default();
+        };
+        let mut headers = Vec::new();
+        for (name, secret) in map {
+            let path = format!("{path}.{name}");
+            let Ok(parsed) = http::HeaderName::from_bytes(name.as_bytes()) else {
+                self.fault(&path, "isn't a header name");
+                continue;
+            };
+            let ours = [
+                "host",
+                "content-type",
+                "content-length",
+                "transfer-encoding",
+                "connection",
+                "user-agent",
+            ];
+            if ours.contains(&parsed.as_str()) || parsed.as_str().starts_with("webhook-") {
+                self.fault(&path, "is a header that rxgate sets itself");
+                continue;
+            }
+            let Some(secret) = secret.as_str() else {
+                self.fault(&path, "isn't the name of a secret");
+                continue;
+            };
+            match self.secrets.get(secret) {
+                None => self.fault(&path, no_secret(secret)),
+                Some(value) if http::HeaderValue::from_str(value).is_err() || value.is_empty() => {
+                    self.fault(
+                        &path,
+                        format!("the secret {secret} can't be a header's value"),
+                    );
+                }
+                Some(value) => headers.push((parsed.as_str().to_owned(), value.clone())),
+            }
+        }
+        Headers(headers)
+    }
+
+    fn check_id(&mut self, name: &str, id: &str) {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(allowed) {
+            self.fault(name, "its name has to be 1 to 64 letters, digits and _");
+        }
+    }
+
+    fn table<'v>(&mut self, path: &str, value: &'v Value, known: &[&str]) -> Option<Table<'v>> {
+        let Value::Object(map) = value else {
+            self.fault(path, "isn't a table");
+            return None;
+        };
+        for name in map.keys().filter(|name| !known.contains(&name.as_str())) {
+            self.fault(
+                &format!("{path}.{name}"),
+                format!("is no setting: there are {}", known.join(", ")),
+            );
+        }
+        Some(Table {
+            path: path.to_owned(),
+            map,
+        })
+    }
+
+    fn missing(&mut self, table: &Table<'_>, name: &str, required: bool) {
+        if required {
+            self.fault(&table.at(name), "is missing");
+        }
+    }
+
+    fn text<'v>(&mut self, table: &Table<'v>, name: &str, required: bool) -> Option<&'v str> {
+        match table.get(name) {
+            None => {
+                self.missing(table, name, required);
+                None
+            }
+            Some(Value::String(text)) if !text.is_empty() => Some(text),
+            Some(_) => {
+                self.fault(&table.at(name), "isn't a string with something in it");
+                None
+            }
+        }
+    }
+
+    fn choice<'v>(
+        &mut self,
+        table: &Table<'v>,
+        name: &str,
+        choices: &[&str],
+        required: bool,
+    ) -> Option<&'v str> {
+        let text = self.text(table, name, required)?;
+        if choices.contains(&text) {
+            return Some(text);
+        }
+        self.fault(
+            &table.at(name),
+            format!("isn't one of {}", choices.join(", ")),
+        );
+        None
+    }
+
+    fn bool(&mut self, table: &Table<'_>, name: &str) -> Option<bool> {
+        let value = table.get(name)?;
+        if !value.is_boolean() {
+            self.fault(&table.at(name), "isn't true or false");
+        }
+        value.as_bool()
+    }
+
+    fn integer(
+        &mut self,
+        table: &Table<'_>,
+        name: &str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let value = table.get(name)?;
+        let number = value.as_u64().filter(|n| range.contains(n));
+        if number.is_none() {
+            let (least, most) = (range.start(), range.end());
+            self.fault(
+                &table.at(name),
+                format!("isn't a whole number from {least} to {most}"),
+            );
+        }
+        number
+    }
+
+    fn texts(&mut self, table: &Table<'_>, name: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        for (path, value) in self.array(table, name, false) {
+            match value.as_str().filter(|text| !text.is_empty()) {
+                Some(text) => texts.push(text.to_owned()),
+                None => self.fault(&path, "isn't a string with something in it"),
+            }
+        }
+        texts
+    }
+
+    fn array<'v>(
+        &mut self,
+        table: &Table<'v>,
+        name: &str,
+        required: bool,
+    ) -> Vec<(String, &'v Value)> {
+        let path = table.at(name);
+        match table.get(name) {
+            None => {
+                self.missing(table, name, required);
+                Vec::new()
+            }
+            Some(Value::Array(values)) => values
+                .iter()
+                .enumerate()
+                .map(|(place, value)| (format!("{path}[{place}]"), value))
+                .collect(),
+            Some(_) => {
+                self.fault(&path, "isn't a list");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The name and the value of a secret that a setting names.
+    fn secret<'v>(&mut self, table: &Table<'v>, name: &str) -> Option<(&'v str, &str)> {
+        let secret = self.text(table, name, true)?;
+        match self.secrets.get(secret) {
+            Some(value) => Some((secret, value)),
+            None => {
+                let problem = no_secret(secret);
+                self.fault(&table.at(name), problem);
+                None
+            }
+        }
+    }
+
+    fn destination_named(
+        &mut self,
+        table: &Table<'_>,
+        name: &str,
+        destinations: &[String],
+        required: bool,
+    ) -> Option<usize> {
+        let wanted = self.text(table, name, required)?;
+        let place = destinations.iter().position(|id| id == wanted);
+        if place.is_none() {
+            let known: Vec<&str> = destinations.iter().map(String::as_str).collect();
+            let problem = format!(
+                "isn't the name of a destination: there are {}",
+                known.join(", ")
+            );
+            self.fault(&table.at(name), problem);
+        }
+        place
+    }
+}
+
+/// Somebody may have put the secret itself where its name belongs: only what looks like a name is shown.
+fn no_secret(name: &str) -> String {
+    let like_a_name = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    if name.len() <= 64 && name.bytes().all(like_a_name) {
+        format!("there is no secret {name}")
+    } else {
+        "isn't the name of a secret: capital letters, digits and _".to_owned()
+    }
+}
+
+struct Table<'v> {
+    path: String,
+    map: &'v Map<String, Value>,
+}
+
+impl<'v> Table<'v> {
+    fn get(&self, name: &str) -> Option<&'v Value> {
+        self.map.get(name)
+    }
+
+    fn at(&self, name: &str) -> String {
+        format!("{}.{name}", self.path)
+    }
+}

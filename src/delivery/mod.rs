@@ -1,0 +1,11 @@
+//! Getting an event to a destination: who gets it, how the request looks, what its outcome means.
+
+mod classify;
+mod request;
+mod route;
+mod target;
+
+pub use classify::{Fate, classify};
+pub use request::{Format, SigningKey, SigningKeyFault, SigningKeys, webhook_id};
+pub use route::{Pattern, Route, choose};
+pub use target::{TargetFault, check_target};

@@ -1,0 +1,382 @@
+//! Claim, lease, fence, commit, release: all decisions of the dedupe protocol. No storage, no clock.
+
+use std::time::Duration;
+
+use super::{EventHash, Step};
+use crate::bytes::{Reader, Writer};
+use crate::time::Timestamp;
+
+/// The head page holds no more entries than this; committed ones move to a page of their own when it would.
+pub const MAX_HEAD_ENTRIES: usize = 64;
+
+/// An entity has no more pages than this besides the head. Beyond, the oldest is overwritten: what came that many events ago is forgotten early rather than anything new refused.
+pub const MAX_PAGES: u32 = 64;
+
+/// No more leases than this at a time for one entity; the next claim waits.
+pub const MAX_LEASED: usize = 256;
+
+/// A lapsed lease is kept for so long, for its holder to commit late if nobody has taken the event since.
+const LAPSED_KEPT: Duration = Duration::from_secs(60);
+
+const VERSION: u8 = 1;
+const HEAD_BYTES: usize = 44;
+const ENTRY_BYTES: usize = 33;
+
+/// Proves that a lease is the newest for its event. Also the event's `sequence`: one number, always rising, see DESIGN.md §4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fence(pub u64);
+
+/// What a claim asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// The event.
+    pub event: EventHash,
+    /// Its place in the life of the entity.
+    pub step: Step,
+    /// How long the claim holds if nothing more is heard.
+    pub lease: Duration,
+    /// How long a committed event is remembered.
+    pub window: Duration,
+}
+
+/// What a claim gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Go on, and commit or release with this fence.
+    Granted {
+        /// The fence, and the event's sequence.
+        fence: Fence,
+        /// The entity's state after all that has been claimed so far; 0: none.
+        state: u8,
+    },
+    /// Somebody else holds a lease on the event.
+    InFlight {
+        /// How long that lease still runs.
+        retry_after: Duration,
+    },
+    /// Committed before.
+    Duplicate(Receipt),
+    /// The entity lives in another object now.
+    Moved,
+}
+
+/// What a commit remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Receipt {
+    /// The destination answered 2xx.
+    Delivered = 1,
+}
+
+impl Receipt {
+    pub(super) fn from_u8(code: u8) -> Option<Self> {
+        (code == Self::Delivered as u8).then_some(Self::Delivered)
+    }
+}
+
+/// The caller no longer holds the newest lease on the event; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseLost;
+
+/// A stored row isn't of a form that this version reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowCorrupt;
+
+/// One stored row: a page of an entity. Page 0 is the head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its number.
+    pub number: u32,
+    /// When nothing in it counts any more.
+    pub expires: Timestamp,
+    /// Its content.
+    pub packed: Vec<u8>,
+}
+
+/// A page as it was loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Its number.
+    pub number: u32,
+    /// Its content.
+    pub packed: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// Until this instant.
+    Leased,
+    /// Since this instant.
+    Committed(Receipt),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    event: EventHash,
+    status: Status,
+    fence: Fence,
+    /// Leased: when the lease lapses. Committed: when the entry is forgotten.
+    until: Timestamp,
+}
+
+/// An entity: what its row says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entity {
+    last: u64,
+    top: Step,
+    moved: bool,
+    expires: Timestamp,
+    /// The page that was written last; 0: none.
+    last_page: u32,
+    head: Vec<Entry>,
+    /// Entries of further pages: committed, and never changed again.
+    older: Vec<Entry>,
+}
+
+impl Entity {
+    /// Reads an entity's pages, in any order; no page at all is an entity never heard of.
+    pub fn load<'a>(rows: impl IntoIterator<Item = Row<'a>>) -> Result<Self, RowCorrupt> {
+        let mut entity = Self::default();
+        for row in rows {
+            let mut reader = Reader::new(row.packed);
+            if row.number == 0 {
+                entity.read_head(&mut reader)
+            } else {
+                read_entries(&mut reader, &mut entity.older)
+            }
+            .ok_or(RowCorrupt)?;
+        }
+        Ok(entity)
+    }
+
+    fn read_head(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        if reader.u8()? != VERSION {
+            return None;
+        }
+        self.moved = reader.u8()? & 1 == 1;
+        self.last = reader.u64()?;
+        self.top = Step {
+            rank: reader.u8()?,
+            state: reader.u8()?,
+            at: Timestamp(reader.i64()?),
+        };
+        self.expires = Timestamp(reader.i64()?);
+        self.last_page = reader.u32()?;
+        read_entries(reader, &mut self.head)
+    }
+
+    /// Takes the event for the caller, unless it is committed or held by somebody else. `Granted` is the only answer after which the entity has to be saved.
+    pub fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> Claim {
+        if self.moved {
+            return Claim::Moved;
+        }
+        self.forget(now);
+        if let Some(entry) = self.find(request.event) {
+            match entry.status {
+                Status::Committed(receipt) if now < entry.until => {
+                    return Claim::Duplicate(receipt);
+                }
+                Status::Leased if now < entry.until => {
+                    return Claim::InFlight {
+                        retry_after: now.until(entry.until),
+                    };
+                }
+                _ => {}
+            }
+        }
+        if self.leases(now).count() >= MAX_LEASED {
+            let first = self.leases(now).min().unwrap_or(now);
+            return Claim::InFlight {
+                retry_after: now.until(first),
+            };
+        }
+        self.last = self
+            .last
+            .saturating_add(1)
+            .max(u64::try_from(now.0).unwrap_or(0));
+        if request.step.rank > 0 && request.step.outranks(&self.top) {
+            self.top = request.step;
+        }
+        self.head.retain(|entry| entry.event != request.event);
+        self.head.push(Entry {
+            event: request.event,
+            status: Status::Leased,
+            fence: Fence(self.last),
+            until: now.after(request.lease),
+        });
+        self.expires = self
+            .expires
+            .max(now.after(request.lease).after(request.window));
+        Claim::Granted {
+            fence: Fence(self.last),
+            state: self.top.state,
+        }
+    }
+
+    /// Remembers the event for `window`, and says whether that is news. Only the newest lease may; it may even after it lapsed, as long as nobody else has taken
+    /// the event since; and it may twice, since the answer to the first time can get lost.
+    pub fn commit(
+        &mut self,
+        event: EventHash,
+        fence: Fence,
+        receipt: Receipt,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<bool, LeaseLost> {
+        if let Some(entry) = self.find(event)
+            && entry.fence == fence
+            && entry.status == Status::Committed(receipt)
+        {
+            return Ok(false);
+        }
+        let entry = self.held(event, fence)?;
+        entry.status = Status::Committed(receipt);
+        entry.until = now.after(window);
+        self.expires = self.expires.max(now.after(window));
+        Ok(true)
+    }
+
+    /// Gives the event back: the next claim is granted at once. The sequence that was given is not given again.
+    pub fn release(&mut self, event: EventHash, fence: Fence) -> Result<(), LeaseLost> {
+        self.held(event, fence)?;
+        self.head.retain(|entry| entry.event != event);
+        Ok(())
+    }
+
+    /// Marks the entity as living elsewhere from now on: every later claim here is [`Claim::Moved`]. Commits and releases of leases given before still count.
+    /// Says whether that is news.
+    pub fn move_away(&mut self, window: Duration, now: Timestamp) -> bool {
+        let news = !self.moved;
+        self.moved = true;
+        self.expires = self.expires.max(now.after(window));
+        news
+    }
+
+    /// Takes over what another object handed out of this entity. Idempotent. That object waited for its leases: what is committed there is all that counts, and for
+    /// the same event the higher fence does.
+    pub fn merge(&mut self, other: &Self) {
+        self.last = self.last.max(other.last);
+        self.expires = self.expires.max(other.expires);
+        if other.top.rank > 0 && other.top.outranks(&self.top) {
+            self.top = other.top;
+        }
+        let committed = |entry: &&Entry| entry.status != Status::Leased;
+        for theirs in other.older.iter().chain(&other.head).filter(committed) {
+            match self.find(theirs.event) {
+                Some(ours) if ours.fence >= theirs.fence => {}
+                _ => {
+                    self.head.retain(|entry| entry.event != theirs.event);
+                    self.head.push(*theirs);
+                }
+            }
+        }
+    }
+
+    /// The pages to store, after a change: the head, and a new page if the head was full.
+    pub fn save(&mut self) -> Vec<Page> {
+        let mut pages = Vec::new();
+        if self.head.len() > MAX_HEAD_ENTRIES {
+            let (leased, committed): (Vec<_>, Vec<_>) = self
+                .head
+                .drain(..)
+                .partition(|entry| entry.status == Status::Leased);
+            self.head = leased;
+            if !committed.is_empty() {
+                self.last_page = self.last_page % MAX_PAGES + 1;
+                pages.push(Page {
+                    number: self.last_page,
+                    expires: committed.iter().map(|e| e.until).max().unwrap_or_default(),
+                    packed: write_entries(Writer::default(), &committed).done(),
+                });
+                self.older.extend(committed);
+            }
+        }
+        let head = Writer::with_capacity(HEAD_BYTES + self.head.len() * ENTRY_BYTES)
+            .u8(VERSION)
+            .u8(u8::from(self.moved))
+            .u64(self.last)
+            .u8(self.top.rank)
+            .u8(self.top.state)
+            .i64(self.top.at.0)
+            .i64(self.expires.0)
+            .u32(self.last_page);
+        pages.push(Page {
+            number: 0,
+            expires: self.expires,
+            packed: write_entries(head, &self.head).done(),
+        });
+        pages
+    }
+
+    /// When the last running lease ends, if there is one.
+    pub fn leased(&self, now: Timestamp) -> Option<Timestamp> {
+        self.leases(now).max()
+    }
+
+    fn leases(&self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        self.head
+            .iter()
+            .filter(move |entry| entry.status == Status::Leased && now < entry.until)
+            .map(|entry| entry.until)
+    }
+
+    fn find(&self, event: EventHash) -> Option<&Entry> {
+        let of_event = |entry: &&Entry| entry.event == event;
+        // An event that was claimed again after its page's entry expired stands in the head as well.
+        self.head
+            .iter()
+            .find(of_event)
+            .or_else(|| self.older.iter().find(of_event))
+    }
+
+    fn held(&mut self, event: EventHash, fence: Fence) -> Result<&mut Entry, LeaseLost> {
+        self.head
+            .iter_mut()
+            .find(|e| e.event == event && e.fence == fence && e.status == Status::Leased)
+            .ok_or(LeaseLost)
+    }
+
+    /// Drops from the head what no longer counts, since the head is about to be written anyway.
+    fn forget(&mut self, now: Timestamp) {
+        self.head.retain(|entry| {
+            now < match entry.status {
+                Status::Leased => entry.until.after(LAPSED_KEPT),
+                Status::Committed(_) => entry.until,
+            }
+        });
+    }
+}
+
+fn read_entries(reader: &mut Reader<'_>, entries: &mut Vec<Entry>) -> Option<()> {
+    let count = reader.u16()?;
+    entries.reserve(usize::from(count));
+    for _ in 0..count {
+        entries.push(Entry {
+            event: EventHash(reader.array()?),
+            status: match reader.u8()? {
+                0 => Status::Leased,
+                code => Status::Committed(Receipt::from_u8(code)?),
+            },
+            fence: Fence(reader.u64()?),
+            until: Timestamp(reader.i64()?),
+        });
+    }
+    reader.end()
+}
+
+fn write_entries(writer: Writer, entries: &[Entry]) -> Writer {
+    let count = u16::try_from(entries.len()).unwrap_or(u16::MAX);
+    entries
+        .iter()
+        .take(usize::from(count))
+        .fold(writer.u16(count), |writer, entry| {
+            writer
+                .raw(&entry.event.0)
+                .u8(match entry.status {
+                    Status::Leased => 0,
+                    Status::Committed(receipt) => receipt as u8,
+                })
+                .u64(entry.fence.0)
+                .i64(entry.until.0)
+        })
+}

@@ -1,0 +1,132 @@
+//! One call to an object: load, apply, save.
+
+use super::{Claim, Entity, EntityKey, Layout, Page, Reply, Request, Row, RowCorrupt, WireCorrupt};
+use crate::bytes::{Reader, Writer};
+use crate::time::Timestamp;
+
+/// An object's storage. It owes: calls of [`serve`] one at a time, and that what was saved is durable before anybody sees the reply. Pages may be saved one by one, in
+/// the order given: the head comes last, and until it is there an entry that stands in two places counts once.
+pub trait Store {
+    /// Why a storage operation failed.
+    type Error: From<WireCorrupt> + From<RowCorrupt>;
+
+    /// All pages of an entity.
+    fn load(&self, entity: EntityKey) -> Result<Vec<(u32, Vec<u8>)>, Self::Error>;
+
+    /// Puts pages in place of those of the same number.
+    fn save(&self, entity: EntityKey, pages: &[Page]) -> Result<(), Self::Error>;
+
+    /// What `record` stored.
+    fn layout(&self) -> Result<Option<Vec<u8>>, Self::Error>;
+
+    /// Records the layout.
+    fn record_layout(&self, packed: &[u8]) -> Result<(), Self::Error>;
+}
+
+/// Answers one message.
+pub fn serve<S: Store>(store: &S, message: &[u8], now: Timestamp) -> Result<Reply, S::Error> {
+    Ok(match Request::unpack(message)? {
+        Request::Layout(request) => {
+            let packed = store.layout()?;
+            let recorded = packed
+                .as_deref()
+                .map(|bytes| Layout::unpack(bytes).ok_or(RowCorrupt))
+                .transpose()?;
+            Reply::Layout(match Layout::agree(recorded, &request, now) {
+                Err(refused) => Err(refused),
+                Ok(agreed) => {
+                    if recorded != Some(agreed) {
+                        store.record_layout(&agreed.pack())?;
+                    }
+                    Ok(agreed.agreed(now))
+                }
+            })
+        }
+        Request::Claim {
+            entity: key,
+            claim: request,
+            moved,
+        } => {
+            let mut entity = load(store, key)?;
+            if let Some(pages) = moved {
+                entity.merge(&unpack_pages(&pages)?);
+            }
+            let claim = entity.claim(&request, now);
+            if let Claim::Granted { .. } = claim {
+                store.save(key, &entity.save())?;
+            }
+            Reply::Claim(claim)
+        }
+        Request::Commit {
+            entity: key,
+            event,
+            fence,
+            receipt,
+            window,
+        } => {
+            let mut entity = load(store, key)?;
+            let settled = entity.commit(event, fence, receipt, window, now);
+            if settled == Ok(true) {
+                store.save(key, &entity.save())?;
+            }
+            Reply::Settled(settled.map(|_| ()))
+        }
+        Request::Release {
+            entity: key,
+            event,
+            fence,
+        } => {
+            let mut entity = load(store, key)?;
+            let settled = entity.release(event, fence);
+            if settled.is_ok() {
+                store.save(key, &entity.save())?;
+            }
+            Reply::Settled(settled)
+        }
+        Request::Move {
+            entity: key,
+            window,
+        } => {
+            let pages = store.load(key)?;
+            let mut entity = Entity::load(rows(&pages))?;
+            if entity.move_away(window, now) {
+                store.save(key, &entity.save())?;
+            }
+            match entity.leased(now) {
+                Some(until) => Reply::Busy(now.until(until)),
+                None => Reply::Moved(pack_pages(&pages)),
+            }
+        }
+    })
+}
+
+fn load<S: Store>(store: &S, key: EntityKey) -> Result<Entity, S::Error> {
+    Ok(Entity::load(rows(&store.load(key)?))?)
+}
+
+fn rows(pages: &[(u32, Vec<u8>)]) -> impl Iterator<Item = Row<'_>> {
+    pages.iter().map(|(number, packed)| Row {
+        number: *number,
+        packed,
+    })
+}
+
+fn pack_pages(pages: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    pages
+        .iter()
+        .fold(Writer::default(), |writer, (number, packed)| {
+            writer.u32(*number).block(packed)
+        })
+        .done()
+}
+
+fn unpack_pages(packed: &[u8]) -> Result<Entity, RowCorrupt> {
+    let mut reader = Reader::new(packed);
+    let mut pages = Vec::new();
+    while reader.end().is_none() {
+        let number = reader.u32().ok_or(RowCorrupt)?;
+        let packed = reader.block().ok_or(RowCorrupt)?;
+        pages.push(Row { number, packed });
+    }
+    Entity::load(pages)
+}

@@ -1,0 +1,563 @@
+//! The canonical event: one CloudEvents 1.0 event in JSON, whoever sent it.
+//!
+//! Everything but `sequence`, `rxordering` and `data.state` is known before the claim. So an event is written once, before the claim, as
+//! [`Prepared`] pieces, and what the claim adds is put between them.
+
+use std::borrow::Cow;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::Note;
+
+#[cfg(feature = "schema")]
+use schemars::JsonSchema;
+
+/// The version at the end of `dataschema`.
+pub const SCHEMA_VERSION: u32 = 1;
+
+type Text<'a> = Option<Cow<'a, str>>;
+
+/// What is known of the event before the claim, besides its data.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Attributes<'a> {
+    /// The sender's event id.
+    pub id: Cow<'a, str>,
+    /// `/sources/<source id>`. With `id` unique.
+    pub source: String,
+    /// `rx.<entity>.<what happened>`.
+    pub r#type: &'static str,
+    /// `<entity>/<id>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// When it happened: the data's own instant, else when the sender emitted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Text<'a>,
+    /// Always `application/json`.
+    pub datacontenttype: &'static str,
+    /// `urn:rxgate:schema:<type>:<version>`.
+    pub dataschema: String,
+    /// The kind of sender.
+    pub rxprovider: &'static str,
+    /// The sender's own event type.
+    pub rxeventtype: Cow<'a, str>,
+    /// `sandbox` or `production`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rxenvironment: Text<'a>,
+    /// The sender's api version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rxapiversion: Text<'a>,
+    /// How the request was authenticated: `signature`.
+    pub rxauth: &'static str,
+    /// Which key matched.
+    pub rxkeyid: &'a str,
+    /// The pharmacy that the event is attributed to, never the sponsor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rxpharmacy: Text<'a>,
+    /// The pharmacy's branch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rxbranch: Text<'a>,
+    /// When the sender emitted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rxemittedat: Text<'a>,
+    /// The trace context of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<&'a str>,
+}
+
+/// What the claim adds.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Placement {
+    /// CloudEvents' sequence: 16 digits, rising per subject.
+    pub sequence: String,
+    /// How the event stands in the order of its entity.
+    pub rxordering: &'static str,
+}
+
+/// An entity's state after all that has been claimed so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum State {
+    /// Authorization: the sponsor approved it.
+    Approved = 1,
+    /// Authorization or settlement: the sponsor refused it.
+    Rejected = 2,
+    /// Authorization: cancelled.
+    Voided = 3,
+    /// Dispensation: its code can be redeemed (again).
+    Redeemable = 4,
+    /// Dispensation: a pharmacy has started on the code.
+    InFlight = 5,
+    /// Dispensation: the code is used.
+    Redeemed = 6,
+    /// Prescription: issued.
+    Issued = 7,
+    /// Settlement: paid.
+    Paid = 8,
+    /// Settlement: some claims were accepted.
+    PartiallyAccepted = 9,
+}
+
+impl State {
+    const ALL: [Self; 9] = [
+        Self::Approved,
+        Self::Rejected,
+        Self::Voided,
+        Self::Redeemable,
+        Self::InFlight,
+        Self::Redeemed,
+        Self::Issued,
+        Self::Paid,
+        Self::PartiallyAccepted,
+    ];
+
+    /// The state of a row's code; 0 and codes of a later version are none.
+    pub fn from_u8(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| *state as u8 == code)
+    }
+}
+
+/// What the claim decided of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The fence.
+    pub sequence: u64,
+    /// The entity's state.
+    pub state: Option<State>,
+}
+
+/// The data of an event, by entity.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Data<'a> {
+    /// `rx.authorization.*`
+    Authorization(AuthorizationData<'a>),
+    /// `rx.dispense.*`
+    Dispense(DispenseData<'a>),
+    /// `rx.prescription.*`
+    Prescription(PrescriptionData<'a>),
+    /// `rx.settlement.*`
+    Settlement(SettlementData<'a>),
+    /// `rx.unknown`
+    Unknown(UnknownData<'a>),
+}
+
+/// A pre-authorization.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct AuthorizationData<'a> {
+    /// The authorization, or the request for one.
+    pub entity: Entity<'a>,
+    /// Who it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient: Option<Patient<'a>>,
+    /// Who pays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sponsor: Option<Sponsor<'a>>,
+    /// Whose integration the event is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account<'a>>,
+    /// Such as `MEDICATION`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product_type: Text<'a>,
+    /// What is authorized.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item<'a>>,
+    /// Why it was rejected or voided; the text word for word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason<'a>>,
+    /// What an update changed, by the sender's field name.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        serialize_with = "changes_as_map"
+    )]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "std::collections::BTreeMap<String, Change<'a>>")
+    )]
+    pub changes: Vec<(String, Change<'a>)>,
+    /// Until when it can be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Text<'a>,
+    /// Known fields of another type than documented.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// The sender's own payload, untouched.
+    pub original: &'a RawValue,
+}
+
+/// A dispensation at a pharmacy.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct DispenseData<'a> {
+    /// The dispensation, with the code that it redeems.
+    pub entity: Entity<'a>,
+    /// Who it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient: Option<Patient<'a>>,
+    /// Who pays. Several pharmacies share one: don't attribute by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sponsor: Option<Sponsor<'a>>,
+    /// Whose integration the event is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account<'a>>,
+    /// Where it happens: attribute by this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pharmacy: Option<Pharmacy<'a>>,
+    /// What is dispensed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item<'a>>,
+    /// What it costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Total<'a>>,
+    /// Why it was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason<'a>>,
+    /// Known fields of another type than documented.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// The sender's own payload, untouched.
+    pub original: &'a RawValue,
+}
+
+/// A prescription.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct PrescriptionData<'a> {
+    /// The prescription.
+    pub entity: Entity<'a>,
+    /// Who it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient: Option<Patient<'a>>,
+    /// Who prescribed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prescriber: Option<Prescriber<'a>>,
+    /// Whose integration the event is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account<'a>>,
+    /// What for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub diagnoses: Vec<Diagnosis<'a>>,
+    /// What is prescribed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item<'a>>,
+    /// The e-mail that told of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notification: Option<Notification<'a>>,
+    /// Why the e-mail failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason<'a>>,
+    /// Known fields of another type than documented.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// The sender's own payload, untouched.
+    pub original: &'a RawValue,
+}
+
+/// A batch of claims, as the sponsor settled it.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct SettlementData<'a> {
+    /// The settlement.
+    pub entity: Entity<'a>,
+    /// Who pays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sponsor: Option<Sponsor<'a>>,
+    /// Whose integration the event is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account<'a>>,
+    /// The sender's word for the batch's status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Text<'a>,
+    /// The month, such as `2026-06`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period: Text<'a>,
+    /// The claims of the batch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<SettlementClaim<'a>>,
+    /// What was paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Total<'a>>,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason<'a>>,
+    /// Known fields of another type than documented.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// The sender's own payload, untouched.
+    pub original: &'a RawValue,
+}
+
+/// Authentic, and of a type or api version that this version of rxgate doesn't know.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct UnknownData<'a> {
+    /// Whose integration the event is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account<'a>>,
+    /// Known fields of another type than documented.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// The sender's own payload, untouched.
+    pub original: &'a RawValue,
+}
+
+/// What the event is about.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Entity<'a> {
+    /// Such as `authorization`.
+    pub r#type: &'static str,
+    /// The sender's id of it.
+    pub id: Cow<'a, str>,
+    /// What is shown at the counter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Text<'a>,
+    /// What kind of code: `AUTHORIZATION` or `PRESCRIPTION`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_type: Text<'a>,
+    /// The version of a prescription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Text<'a>,
+    /// The authorization's request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization_request_id: Text<'a>,
+    /// The authorization that a dispensation redeems.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization_id: Text<'a>,
+    /// The prescription that a dispensation redeems.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prescription_id: Text<'a>,
+}
+
+/// Who it is for.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Patient<'a> {
+    /// The sender's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Text<'a>,
+    /// Given names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_name: Text<'a>,
+    /// Family names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_name: Text<'a>,
+}
+
+/// Who prescribed.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Prescriber<'a> {
+    /// The sender's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Text<'a>,
+    /// The registration with the medical board.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Text<'a>,
+}
+
+/// Who pays.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Sponsor<'a> {
+    /// The sender's short name of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slug: Text<'a>,
+    /// The sponsor's own reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Text<'a>,
+}
+
+/// Whose integration the event is for (Osigu's `provider`).
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Account<'a> {
+    /// The sender's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Text<'a>,
+    /// The sender's short name of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slug: Text<'a>,
+}
+
+/// Where it happens.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Pharmacy<'a> {
+    /// The pharmacy's slug.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Text<'a>,
+    /// The branch's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Text<'a>,
+}
+
+/// One product.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Item<'a> {
+    /// The product's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Text<'a>,
+    /// How many: a decimal string with the digits that were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantity: Text<'a>,
+    /// The price of one: a decimal string with the digits that were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit_price: Text<'a>,
+    /// How to take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directions: Text<'a>,
+    /// For how many days: a decimal string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_days: Text<'a>,
+}
+
+/// What it costs.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Total<'a> {
+    /// A decimal string with the digits that were sent.
+    pub amount: Cow<'a, str>,
+    /// ISO 4217.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Text<'a>,
+}
+
+/// Why.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Reason<'a> {
+    /// The sender's code, such as `TIMEOUT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Text<'a>,
+    /// The sender's words, byte for byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Text<'a>,
+    /// Who decided, such as `SPONSOR`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Text<'a>,
+}
+
+/// One changed field.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Change<'a> {
+    /// The value before, as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<&'a RawValue>,
+    /// The value after, as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<&'a RawValue>,
+}
+
+/// What for.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Diagnosis<'a> {
+    /// The diagnosis' code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Text<'a>,
+}
+
+/// The e-mail that told of a prescription.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Notification<'a> {
+    /// Always `email`.
+    pub channel: &'static str,
+    /// To whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Text<'a>,
+}
+
+/// One claim of a settlement.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct SettlementClaim<'a> {
+    /// The sender's id of the claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Text<'a>,
+    /// The authorization that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization_id: Text<'a>,
+    /// The sender's word for its status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Text<'a>,
+    /// What is claimed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Total<'a>>,
+}
+
+fn changes_as_map<S: Serializer>(
+    changes: &[(String, Change<'_>)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(changes.len()))?;
+    for (field, change) in changes {
+        map.serialize_entry(field, change)?;
+    }
+    map.end()
+}
+
+/// An event, written as far as it is known before the claim.
+pub struct Prepared {
+    attributes: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Prepared {
+    /// Writes the event's pieces.
+    pub fn new(attributes: &Attributes<'_>, data: &Data<'_>, body_len: usize) -> Self {
+        Self {
+            attributes: write(attributes, 1024),
+            data: write(data, body_len + 1024),
+        }
+    }
+
+    /// The whole event.
+    pub fn finish(&self, claimed: Claimed) -> Vec<u8> {
+        let placement = Placement {
+            sequence: format!("{:016}", claimed.sequence),
+            rxordering: "unknown",
+        };
+        let placement = write(&placement, 80);
+        let mut event =
+            Vec::with_capacity(self.attributes.len() + self.data.len() + placement.len() + 96);
+        event.extend_from_slice(br#"{"specversion":"1.0","#);
+        event.extend_from_slice(members(&self.attributes));
+        event.push(b',');
+        event.extend_from_slice(members(&placement));
+        event.extend_from_slice(br#","data":{"#);
+        if let Some(state) = claimed.state {
+            event.extend_from_slice(br#""state":"#);
+            // Writing a unit variant can't fail.
+            let _ = serde_json::to_writer(&mut event, &state);
+            event.push(b',');
+        }
+        event.extend_from_slice(members(&self.data));
+        event.extend_from_slice(b"}}");
+        event
+    }
+}
+
+/// These types hold text and JSON that was read before: writing them can't fail.
+fn write<T: Serialize>(value: &T, capacity: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(capacity);
+    let _ = serde_json::to_writer(&mut bytes, value);
+    bytes
+}
+
+/// `{"a":1}` without its braces.
+fn members(object: &[u8]) -> &[u8] {
+    match object {
+        [b'{', members @ .., b'}'] => members,
+        other => other,
+    }
+}

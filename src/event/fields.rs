@@ -1,0 +1,262 @@
+//! Reading known fields: absent and null are equal, a wrong type in an optional field is noted, one in a required field is an error that names the path.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Object;
+use super::decode::{array, object};
+
+/// Longer ids are refused: they would travel in attributes and headers.
+const MAX_ID_CHARS: usize = 256;
+
+/// A required field that isn't as it has to be. The path is made of field names that we know: it never carries data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Such as `data.dispensation_id`.
+    pub path: String,
+    /// Such as `missing`.
+    pub problem: &'static str,
+}
+
+/// A known optional field of another type than documented: left out of the canonical fields, kept in `original`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Note {
+    /// Such as `data.products[2].quantity`.
+    pub path: String,
+    /// What the field should have been.
+    pub expected: &'static str,
+}
+
+/// Collects notes.
+#[derive(Debug, Default)]
+pub struct Notes(RefCell<Vec<Note>>);
+
+impl Notes {
+    fn add(&self, path: &Path<'_>, field: &str, expected: &'static str) {
+        let path = format!("{path}{field}");
+        self.0.borrow_mut().push(Note { path, expected });
+    }
+
+    /// All that was noted so far.
+    pub fn take(&self) -> Vec<Note> {
+        self.0.take()
+    }
+}
+
+/// Where an object stands, from the root: made into text only when something is wrong.
+#[derive(Clone, Copy)]
+enum Path<'p> {
+    Root,
+    Field(&'p Path<'p>, &'p str),
+    Element(&'p Path<'p>, &'p str, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(parent, name) => write!(f, "{parent}{name}."),
+            Self::Element(parent, name, index) => write!(f, "{parent}{name}[{index}]."),
+        }
+    }
+}
+
+/// One object's fields, with its path.
+pub struct Fields<'p, 'a> {
+    object: Object<'a>,
+    path: Path<'p>,
+    notes: &'p Notes,
+}
+
+impl<'p, 'a> Fields<'p, 'a> {
+    /// The fields of the outermost object.
+    pub fn root(object: Object<'a>, notes: &'p Notes) -> Self {
+        Self {
+            object,
+            path: Path::Root,
+            notes,
+        }
+    }
+
+    /// The value as it was sent; absent and null are equal.
+    pub fn raw(&self, field: &str) -> Option<&'a RawValue> {
+        self.object.get(field).filter(|raw| raw.get() != "null")
+    }
+
+    /// The value as it was sent, null included.
+    pub fn entry(&self, field: &str) -> Option<&'a RawValue> {
+        self.object.get(field)
+    }
+
+    /// An optional string.
+    pub fn text(&self, field: &str) -> Option<Cow<'a, str>> {
+        self.optional(field, "string", read_text)
+    }
+
+    /// An optional string with something in it that can stand in a CloudEvents attribute.
+    pub fn attribute(&self, field: &str) -> Option<Cow<'a, str>> {
+        self.optional(field, "string of 1 to 256 printable characters", |raw| {
+            read_text(raw).filter(|text| fits_attribute(text))
+        })
+    }
+
+    /// An optional decimal, with the digits that were sent: a JSON number, or a string that holds one.
+    pub fn decimal(&self, field: &str) -> Option<Cow<'a, str>> {
+        self.optional(field, "decimal number", |raw| {
+            let text = match raw.get().as_bytes().first() {
+                Some(b'"') => read_text(raw)?,
+                _ => Cow::Borrowed(raw.get()),
+            };
+            is_decimal(&text).then_some(text)
+        })
+    }
+
+    /// An optional RFC 3339 date-time, in UTC.
+    pub fn instant(&self, field: &str) -> Option<Cow<'a, str>> {
+        self.optional(field, "RFC 3339 date-time", read_instant)
+    }
+
+    /// An optional object.
+    pub fn object<'s>(&'s self, field: &'s str) -> Option<Fields<'s, 'a>> {
+        self.optional(field, "object", |raw| object(raw.get()))
+            .map(|object| Fields {
+                object,
+                path: Path::Field(&self.path, field),
+                notes: self.notes,
+            })
+    }
+
+    /// An optional array of objects; elements that aren't objects are noted and left out.
+    pub fn objects<'s>(&'s self, field: &'s str) -> Vec<Fields<'s, 'a>> {
+        let elements = self
+            .optional(field, "array", |raw| array(raw.get()))
+            .unwrap_or_default();
+        let fields = elements.into_iter().enumerate().filter_map(|(index, raw)| {
+            let object = object(raw.get());
+            if object.is_none() {
+                self.notes
+                    .add(&self.path, &format!("{field}[{index}]"), "object");
+            }
+            Some(Fields {
+                object: object?,
+                path: Path::Element(&self.path, field, index),
+                notes: self.notes,
+            })
+        });
+        fields.collect()
+    }
+
+    /// All entries, as they stand.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.object.iter()
+    }
+
+    /// Notes that `field` isn't what it should be.
+    pub fn note(&self, field: &str, expected: &'static str) {
+        self.notes.add(&self.path, field, expected);
+    }
+
+    /// A required string.
+    pub fn required_text(&self, field: &str) -> Result<Cow<'a, str>, Invalid> {
+        self.required(field, "not a string", read_text)
+    }
+
+    /// A required id: a string of 1 to 256 characters, none of them a control character.
+    pub fn required_id(&self, field: &str) -> Result<Cow<'a, str>, Invalid> {
+        self.required(field, "not a string", read_text)
+            .and_then(|text| {
+                if fits_attribute(&text) {
+                    Ok(text)
+                } else {
+                    Err(self.invalid(field, "not 1 to 256 printable characters"))
+                }
+            })
+    }
+
+    /// A required RFC 3339 date-time, in UTC.
+    pub fn required_instant(&self, field: &str) -> Result<Cow<'a, str>, Invalid> {
+        self.required(field, "not an RFC 3339 date-time", read_instant)
+    }
+
+    /// A required object.
+    pub fn required_object<'s>(&'s self, field: &'s str) -> Result<Fields<'s, 'a>, Invalid> {
+        self.required(field, "not an object", |raw| object(raw.get()))
+            .map(|object| Fields {
+                object,
+                path: Path::Field(&self.path, field),
+                notes: self.notes,
+            })
+    }
+
+    /// An error about `field`.
+    pub fn invalid(&self, field: &str, problem: &'static str) -> Invalid {
+        Invalid {
+            path: format!("{}{field}", self.path),
+            problem,
+        }
+    }
+
+    fn optional<T>(
+        &self,
+        field: &str,
+        expected: &'static str,
+        read: impl FnOnce(&'a RawValue) -> Option<T>,
+    ) -> Option<T> {
+        let value = read(self.raw(field)?);
+        if value.is_none() {
+            self.note(field, expected);
+        }
+        value
+    }
+
+    fn required<T>(
+        &self,
+        field: &str,
+        problem: &'static str,
+        read: impl FnOnce(&'a RawValue) -> Option<T>,
+    ) -> Result<T, Invalid> {
+        let raw = self
+            .raw(field)
+            .ok_or_else(|| self.invalid(field, "missing"))?;
+        read(raw).ok_or_else(|| self.invalid(field, problem))
+    }
+}
+
+/// The text of a JSON string. A lone surrogate has no text.
+fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    if !raw.get().starts_with('"') {
+        return None;
+    }
+    serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
+}
+
+fn read_instant(raw: &RawValue) -> Option<Cow<'_, str>> {
+    match read_text(raw)? {
+        Cow::Borrowed(text) => crate::time::to_utc(text),
+        Cow::Owned(text) => crate::time::to_utc(&text).map(|at| Cow::Owned(at.into_owned())),
+    }
+}
+
+fn fits_attribute(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().take(MAX_ID_CHARS + 1).count() <= MAX_ID_CHARS
+        && !text.chars().any(char::is_control)
+}
+
+/// `-?digits[.digits]`: no exponent, since then the digits sent aren't the digits meant.
+fn is_decimal(text: &str) -> bool {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+    [whole, fraction]
+        .iter()
+        .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+}

@@ -1,0 +1,15 @@
+//! From verified bytes to the canonical event.
+
+mod canonical;
+mod decode;
+mod fields;
+#[cfg(feature = "schema")]
+pub mod schema;
+
+pub use canonical::{
+    Account, Attributes, AuthorizationData, Change, Claimed, Data, Diagnosis, DispenseData, Entity,
+    Item, Notification, Patient, Pharmacy, Placement, Prepared, Prescriber, PrescriptionData,
+    Reason, SCHEMA_VERSION, SettlementClaim, SettlementData, Sponsor, State, Total, UnknownData,
+};
+pub use decode::{Document, MAX_DEPTH, Malformed, Object, decode};
+pub use fields::{Fields, Invalid, Note, Notes};

@@ -1,0 +1,1 @@
+//! JSON Schemas of the canonical events, generated from the types.

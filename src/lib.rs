@@ -1,0 +1,22 @@
+//! rxgate: a webhook gateway for pharmacy systems that runs at the edge.
+//!
+//! The way of an event: a request comes in as [`inbound::Inbound`] → [`auth`] makes it [`auth::Verified`] → [`provider`] decodes, validates and normalises it into a
+//! canonical [`event`] → [`entity`] grants the claim → [`delivery`] gets it to a destination → the claim is committed, or released → [`outcome`] says what the sender is
+//! answered. [`machine::Machine`] is that way; it does no I/O. The Worker's shell performs its [`effect`]s.
+
+pub mod auth;
+mod bytes;
+pub mod config;
+pub mod delivery;
+pub mod effect;
+pub mod entity;
+pub mod event;
+pub mod inbound;
+pub mod machine;
+pub mod outcome;
+pub mod provider;
+pub mod record;
+pub mod time;
+
+#[cfg(all(feature = "worker", target_arch = "wasm32"))]
+mod worker;

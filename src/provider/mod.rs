@@ -1,0 +1,151 @@
+//! What is known of each kind of sender: pure knowledge, no keys, no I/O. A provider reads only what is [`Verified`].
+
+mod osigu;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::auth::Verified;
+use crate::entity::Step;
+use crate::event::{Attributes, Data, Invalid, Malformed};
+
+/// The kinds of sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Provider {
+    /// Osigu: authorizations, dispensations, prescriptions, settlements.
+    Osigu,
+}
+
+/// What a sender does with an event that wasn't taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryPolicy {
+    /// It says for how long it tries again.
+    Documented {
+        /// How long.
+        horizon: Duration,
+    },
+}
+
+/// What a source expects of its events, besides their signature.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expectations {
+    /// `sandbox` or `production`.
+    pub environment: String,
+    /// Only events of this account are meant for us.
+    pub provider_slug: Option<String>,
+    /// Api versions that are read as if they were known.
+    pub api_versions: Vec<String>,
+}
+
+/// What is known of the request around the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The source's id.
+    pub source: &'a str,
+    /// What the source expects.
+    pub expected: &'a Expectations,
+    /// The trace context, if it is well-formed.
+    pub traceparent: Option<&'a str>,
+}
+
+/// An event as the machine needs it.
+pub struct Decoded<'a> {
+    /// The sender's event id: dedupe works on it.
+    pub id: Cow<'a, str>,
+    /// Where it stands in the life of its entity.
+    pub step: Step,
+    /// Why it is `rx.unknown`, if it is.
+    pub unknown: Option<Unknown>,
+    /// The canonical attributes.
+    pub attributes: Attributes<'a>,
+    /// The canonical data.
+    pub data: Data<'a>,
+    /// How many known fields were of another type than documented.
+    pub notes: usize,
+}
+
+/// Why an authentic event is delivered as `rx.unknown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// We don't know the event type.
+    EventType,
+    /// We don't know the api version.
+    ApiVersion,
+}
+
+/// Why an authentic event can't be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It isn't JSON within the limits.
+    Malformed(Malformed),
+    /// A required field is missing or of the wrong type.
+    Invalid(Invalid),
+    /// It is of another environment than the source.
+    EnvironmentMismatch,
+    /// It is of another account than the source's.
+    ProviderMismatch,
+}
+
+impl Provider {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::Osigu];
+
+    /// The name in the configuration, in logs and in `rxprovider`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Osigu => "osigu",
+        }
+    }
+
+    /// The header that carries the signature, in lower case.
+    pub fn signature_header(self) -> &'static str {
+        match self {
+            Self::Osigu => "x-osigu-signature",
+        }
+    }
+
+    /// The content type that the sender documents, if it documents one.
+    pub fn content_type(self) -> Option<&'static str> {
+        match self {
+            Self::Osigu => Some("application/json"),
+        }
+    }
+
+    /// What the sender does with an event that wasn't taken.
+    pub fn retry_policy(self) -> RetryPolicy {
+        match self {
+            Self::Osigu => RetryPolicy::Documented {
+                horizon: osigu::RETRY_HORIZON,
+            },
+        }
+    }
+
+    /// Api versions that this version of rxgate knows.
+    pub fn api_versions(self) -> &'static [&'static str] {
+        match self {
+            Self::Osigu => &osigu::API_VERSIONS,
+        }
+    }
+
+    /// The event types that this version of rxgate knows, and the canonical type of each.
+    pub fn event_types(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        match self {
+            Self::Osigu => osigu::KINDS
+                .iter()
+                .map(|kind| (kind.event_type, kind.canonical)),
+        }
+    }
+
+    /// Reads, validates and normalises an event.
+    pub fn read<'a>(
+        self,
+        verified: &'a Verified<'_>,
+        context: Context<'a>,
+    ) -> Result<Decoded<'a>, (Refusal, Option<String>)> {
+        match self {
+            Self::Osigu => osigu::read(verified, context),
+        }
+    }
+}

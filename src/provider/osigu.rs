@@ -1,0 +1,436 @@
+//! Osigu. Sources: senders.md §1, and the three documents in its seeds.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::{Context, Decoded, Refusal, Unknown};
+use crate::auth::Verified;
+use crate::entity::Step;
+use crate::event::{
+    Account, Attributes, AuthorizationData, Change, Data, Diagnosis, DispenseData, Entity, Fields,
+    Invalid, Item, Notes, Notification, Patient, Pharmacy, Prescriber, PrescriptionData, Reason,
+    SCHEMA_VERSION, SettlementClaim, SettlementData, Sponsor, State, Total, UnknownData, decode,
+};
+use crate::time::Timestamp;
+
+/// "Retries up to 72 h."
+pub(super) const RETRY_HORIZON: Duration = Duration::from_secs(72 * 3600);
+
+pub(super) const API_VERSIONS: [&str; 1] = ["2026-01-01"];
+
+const UNKNOWN_TYPE: &str = "rx.unknown";
+
+type Text<'a> = Option<Cow<'a, str>>;
+
+/// What an event is about.
+#[derive(Clone, Copy)]
+enum About {
+    Authorization,
+    Dispense,
+    Prescription,
+    Settlement,
+}
+
+impl About {
+    /// The `<entity>` of canonical types and subjects.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Authorization => "authorization",
+            Self::Dispense => "dispense",
+            Self::Prescription => "prescription",
+            Self::Settlement => "settlement",
+        }
+    }
+}
+
+/// One of the thirteen events.
+pub(super) struct Kind {
+    pub(super) event_type: &'static str,
+    pub(super) canonical: &'static str,
+    about: About,
+    /// The field in `data` that tells when it happened.
+    instant: Option<&'static str>,
+    /// How far along the entity's life it stands, and the state it leaves the entity in. A later rank decides, whatever the order of arrival.
+    state: Option<(u8, State)>,
+}
+
+const fn kind(
+    event_type: &'static str,
+    canonical: &'static str,
+    about: About,
+    instant: Option<&'static str>,
+    state: Option<(u8, State)>,
+) -> Kind {
+    Kind {
+        event_type,
+        canonical,
+        about,
+        instant,
+        state,
+    }
+}
+
+#[rustfmt::skip]
+pub(super) const KINDS: [Kind; 13] = {
+    use About::{Authorization, Dispense, Prescription, Settlement};
+    [
+        kind("authorization.created",         "rx.authorization.approved",              Authorization, None,                 Some((1, State::Approved))),
+        kind("authorization.rejected",        "rx.authorization.rejected",              Authorization, None,                 Some((1, State::Rejected))),
+        kind("authorization.updated",         "rx.authorization.updated",               Authorization, Some("updated_at"),   None),
+        kind("authorization.voided",          "rx.authorization.voided",                Authorization, Some("voided_at"),    Some((2, State::Voided))),
+        kind("dispensing.started",            "rx.dispense.started",                    Dispense,      Some("started_at"),   Some((1, State::InFlight))),
+        kind("dispensing.completed",          "rx.dispense.completed",                  Dispense,      Some("dispensed_at"), Some((2, State::Redeemed))),
+        kind("dispensing.cancelled",          "rx.dispense.cancelled",                  Dispense,      Some("cancelled_at"), Some((2, State::Redeemable))),
+        kind("prescription.issued",           "rx.prescription.issued",                 Prescription,  Some("issued_at"),    Some((1, State::Issued))),
+        kind("prescription.email_delivered",  "rx.prescription.notification_delivered", Prescription,  Some("delivered_at"), None),
+        kind("prescription.email_failed",     "rx.prescription.notification_failed",    Prescription,  None,                 None),
+        kind("settlement.paid",               "rx.settlement.paid",                     Settlement,    None,                 Some((1, State::Paid))),
+        kind("settlement.rejected",           "rx.settlement.rejected",                 Settlement,    None,                 Some((1, State::Rejected))),
+        kind("settlement.partially_accepted", "rx.settlement.partially_accepted",       Settlement,    None,                 Some((1, State::PartiallyAccepted))),
+    ]
+};
+
+/// Reads an event. A refusal names the event id as well, if that much could be read.
+pub(super) fn read<'a>(
+    verified: &'a Verified<'_>,
+    context: Context<'a>,
+) -> Result<Decoded<'a>, (Refusal, Option<String>)> {
+    let document = decode(verified).map_err(|why| (Refusal::Malformed(why), None))?;
+    let notes = Notes::default();
+    let envelope = Fields::root(document.object, &notes);
+    let id = envelope
+        .required_id("event_id")
+        .map_err(|why| (Refusal::Invalid(why), None))?;
+    read_envelope(
+        &envelope,
+        id.clone(),
+        &notes,
+        document.raw,
+        verified,
+        context,
+    )
+    .map_err(|why| (why, Some(id.into_owned())))
+}
+
+fn read_envelope<'a>(
+    envelope: &Fields<'_, 'a>,
+    id: Cow<'a, str>,
+    notes: &Notes,
+    original: &'a serde_json::value::RawValue,
+    verified: &'a Verified<'_>,
+    context: Context<'a>,
+) -> Result<Decoded<'a>, Refusal> {
+    let event_type = envelope.required_id("event_type")?;
+    let emitted = envelope.required_instant("created_at")?;
+    let environment = envelope.required_id("environment")?;
+    let data = envelope.required_object("data")?;
+    let api_version = envelope.attribute("api_version");
+    let provider = envelope.object("provider");
+    let account = provider.as_ref().map(|provider| Account {
+        id: provider.text("provider_id"),
+        slug: provider.text("provider_slug"),
+    });
+
+    if environment != context.expected.environment.as_str() {
+        return Err(Refusal::EnvironmentMismatch);
+    }
+    if let Some(slug) = &context.expected.provider_slug
+        && account.as_ref().and_then(|a| a.slug.as_deref()) != Some(slug)
+    {
+        return Err(Refusal::ProviderMismatch);
+    }
+
+    let kind = KINDS.iter().find(|kind| kind.event_type == event_type);
+    let known_version = api_version
+        .as_deref()
+        .is_none_or(|version| context.expected.api_versions.iter().any(|v| v == version));
+    let (kind, unknown) = match kind {
+        None => (None, Some(Unknown::EventType)),
+        Some(_) if !known_version => (None, Some(Unknown::ApiVersion)),
+        known => (known, None),
+    };
+
+    let canonical = kind.map_or(UNKNOWN_TYPE, |kind| kind.canonical);
+    let mut attributes = Attributes {
+        id: id.clone(),
+        source: format!("/sources/{}", context.source),
+        r#type: canonical,
+        subject: None,
+        time: None,
+        datacontenttype: "application/json",
+        dataschema: format!("urn:rxgate:schema:{canonical}:{SCHEMA_VERSION}"),
+        rxprovider: "osigu",
+        rxeventtype: event_type,
+        rxenvironment: Some(environment),
+        rxapiversion: api_version,
+        rxauth: "signature",
+        rxkeyid: verified.proof().key.as_str(),
+        rxpharmacy: None,
+        rxbranch: None,
+        rxemittedat: None,
+        traceparent: context.traceparent,
+    };
+    let mut step = Step::default();
+    let mut data = match kind {
+        None => Data::Unknown(UnknownData {
+            account,
+            notes: Vec::new(),
+            original,
+        }),
+        Some(kind) => {
+            let (content, entity) = read_data(kind, &data, &mut attributes, account, original)?;
+            attributes.subject = Some(format!("{}/{entity}", kind.about.name()));
+            attributes.time = kind.instant.and_then(|field| data.instant(field));
+            if let Some((rank, state)) = kind.state {
+                step = Step {
+                    rank,
+                    state: state as u8,
+                    at: Timestamp::parse_rfc3339(&emitted).unwrap_or_default(),
+                };
+            }
+            content
+        }
+    };
+    attributes.time.get_or_insert_with(|| emitted.clone());
+    attributes.rxemittedat = Some(emitted);
+    let notes = notes.take();
+    let count = notes.len();
+    match &mut data {
+        Data::Authorization(data) => data.notes = notes,
+        Data::Dispense(data) => data.notes = notes,
+        Data::Prescription(data) => data.notes = notes,
+        Data::Settlement(data) => data.notes = notes,
+        Data::Unknown(data) => data.notes = notes,
+    }
+    Ok(Decoded {
+        id,
+        step,
+        unknown,
+        attributes,
+        data,
+        notes: count,
+    })
+}
+
+/// The data, and the entity's id.
+fn read_data<'a>(
+    kind: &Kind,
+    data: &Fields<'_, 'a>,
+    attributes: &mut Attributes<'a>,
+    account: Option<Account<'a>>,
+    original: &'a serde_json::value::RawValue,
+) -> Result<(Data<'a>, Cow<'a, str>), Invalid> {
+    let entity = entity(kind.about, data)?;
+    let id = entity.id.clone();
+    let content = match kind.about {
+        About::Authorization => Data::Authorization(AuthorizationData {
+            entity,
+            patient: beneficiary(data),
+            sponsor: sponsor(data),
+            account,
+            product_type: data.text("product_type"),
+            items: items(data, "products"),
+            reason: authorization_reason(kind, data),
+            changes: changes(data),
+            expires_at: data.text("expires_at"),
+            notes: Vec::new(),
+            original,
+        }),
+        About::Dispense => {
+            let pharmacy = data.object("pharmacy");
+            if let Some(pharmacy) = &pharmacy {
+                attributes.rxpharmacy = pharmacy.attribute("provider_slug");
+                attributes.rxbranch = pharmacy.attribute("branch_id");
+            }
+            Data::Dispense(DispenseData {
+                entity,
+                patient: beneficiary(data),
+                sponsor: sponsor(data),
+                account,
+                pharmacy: pharmacy.map(|_| Pharmacy {
+                    provider: attributes.rxpharmacy.clone(),
+                    branch: attributes.rxbranch.clone(),
+                }),
+                items: items(data, "products"),
+                total: total(data),
+                reason: data.text("reason").map(|code| Reason {
+                    code: Some(code),
+                    ..Reason::default()
+                }),
+                notes: Vec::new(),
+                original,
+            })
+        }
+        About::Prescription => Data::Prescription(PrescriptionData {
+            entity,
+            patient: data.object("patient").map(|patient| Patient {
+                id: patient.text("patient_id"),
+                first_name: patient.text("first_name"),
+                last_name: patient.text("last_name"),
+            }),
+            prescriber: data.object("doctor").map(|doctor| Prescriber {
+                id: doctor.text("doctor_id"),
+                registration: doctor.text("medical_board_registration"),
+            }),
+            account,
+            diagnoses: data
+                .objects("diagnoses")
+                .iter()
+                .map(|diagnosis| Diagnosis {
+                    code: diagnosis.text("diagnosis_code"),
+                })
+                .collect(),
+            items: items(data, "medications"),
+            notification: data.text("email").map(|address| Notification {
+                channel: "email",
+                address: Some(address),
+            }),
+            reason: data.text("reason").map(reason_text),
+            notes: Vec::new(),
+            original,
+        }),
+        About::Settlement => Data::Settlement(SettlementData {
+            entity,
+            sponsor: sponsor(data),
+            account,
+            status: data.text("status"),
+            period: data.text("period"),
+            claims: data
+                .objects("claims")
+                .iter()
+                .map(|claim| SettlementClaim {
+                    id: claim.text("claim_id"),
+                    authorization_id: claim.text("authorization_id"),
+                    status: claim.text("status"),
+                    total: total(claim),
+                })
+                .collect(),
+            total: total(data),
+            reason: data.text("rejection_reason").map(reason_text),
+            notes: Vec::new(),
+            original,
+        }),
+    };
+    Ok((content, id))
+}
+
+/// The entity. Its id is the only field in `data` that is required.
+fn entity<'a>(about: About, data: &Fields<'_, 'a>) -> Result<Entity<'a>, Invalid> {
+    let r#type = about.name();
+    Ok(match about {
+        About::Authorization => {
+            let request = data.raw("authorization_request_id");
+            // A rejected request never became an authorization.
+            let id_field = match (data.raw("authorization_id"), request) {
+                (None, Some(_)) => "authorization_request_id",
+                _ => "authorization_id",
+            };
+            Entity {
+                r#type,
+                id: data.required_id(id_field)?,
+                code: data.text("authorization_code"),
+                authorization_request_id: data.text("authorization_request_id"),
+                ..Entity::default()
+            }
+        }
+        About::Dispense => Entity {
+            r#type,
+            id: data.required_id("dispensation_id")?,
+            code: data.text("code"),
+            code_type: data.text("code_type"),
+            authorization_id: data.text("authorization_id"),
+            prescription_id: data.text("prescription_id"),
+            ..Entity::default()
+        },
+        About::Prescription => Entity {
+            r#type,
+            id: data.required_id("prescription_id")?,
+            code: data.text("prescription_code"),
+            version: data.text("version"),
+            ..Entity::default()
+        },
+        About::Settlement => Entity {
+            r#type,
+            id: data.required_id("settlement_id")?,
+            ..Entity::default()
+        },
+    })
+}
+
+fn beneficiary<'a>(data: &Fields<'_, 'a>) -> Option<Patient<'a>> {
+    data.text("beneficiary_id").map(|id| Patient {
+        id: Some(id),
+        first_name: None,
+        last_name: None,
+    })
+}
+
+fn sponsor<'a>(data: &Fields<'_, 'a>) -> Option<Sponsor<'a>> {
+    let slug: Text<'a> = data.text("sponsor_slug");
+    let reference: Text<'a> = data.text("sponsor_reference");
+    (slug.is_some() || reference.is_some()).then_some(Sponsor { slug, reference })
+}
+
+fn items<'a>(data: &Fields<'_, 'a>, field: &str) -> Vec<Item<'a>> {
+    data.objects(field)
+        .iter()
+        .map(|item| Item {
+            code: item.text("product_code"),
+            quantity: item.decimal("quantity"),
+            unit_price: item.decimal("unit_price"),
+            directions: item.text("posology"),
+            duration_days: item.decimal("duration_days"),
+        })
+        .collect()
+}
+
+fn total<'a>(data: &Fields<'_, 'a>) -> Option<Total<'a>> {
+    data.decimal("total_amount").map(|amount| Total {
+        amount,
+        currency: data.text("currency"),
+    })
+}
+
+fn reason_text(text: Cow<'_, str>) -> Reason<'_> {
+    Reason {
+        text: Some(text),
+        ..Reason::default()
+    }
+}
+
+/// "Do not rewrite the copy": the words go on as they came.
+fn authorization_reason<'a>(kind: &Kind, data: &Fields<'_, 'a>) -> Option<Reason<'a>> {
+    match kind.event_type {
+        "authorization.rejected" => data.text("rejection_reason").map(reason_text),
+        "authorization.voided" => {
+            let (text, by) = (data.text("reason"), data.text("voided_by"));
+            (text.is_some() || by.is_some()).then_some(Reason {
+                code: None,
+                text,
+                by,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A map of field to `{from, to}`, in the order of the sender.
+fn changes<'a>(data: &Fields<'_, 'a>) -> Vec<(String, Change<'a>)> {
+    let Some(changes) = data.object("changes") else {
+        return Vec::new();
+    };
+    changes
+        .entries()
+        .filter_map(|(field, _)| {
+            let change = changes.object(field)?;
+            let (from, to) = (change.entry("from"), change.entry("to"));
+            Some((field.to_owned(), Change { from, to }))
+        })
+        .collect()
+}
+
+impl From<Invalid> for Refusal {
+    fn from(why: Invalid) -> Self {
+        Self::Invalid(why)
+    }
+}

@@ -1,0 +1,106 @@
+// The machine in wasm, as the entry drives it. No platform in here: it runs wherever WebAssembly does.
+//
+// The boundary is in DESIGN.md §2: numbers go in, an address comes out; one call for each effect.
+
+const HEAD_BYTES = 64 * 1024;
+const ABSENT = "\0";
+// What is wrong with a longer header is the same as with this much of it.
+const MAX_VALUE_CHARS = 8 * 1024;
+
+export const RECEIVED = { complete: 0, pathUnknown: 1, tooLarge: 2, incomplete: 3, overloaded: 4 };
+export const DONE = { replied: 0, answered: 1, failed: 2, timedOut: 3 };
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+const line = (value) => (value === null ? ABSENT : value.length > MAX_VALUE_CHARS ? value.slice(0, MAX_VALUE_CHARS) : value);
+
+/// The module also holds the Durable Object, whose glue calls back into JavaScript. The machine never does.
+function noImports(module) {
+  const imports = {};
+  for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+    imports[from] ??= {};
+    imports[from][name] = () => {
+      throw new Error("the machine calls nothing");
+    };
+  }
+  return imports;
+}
+
+/// One wasm instance. It serves until it traps; then its owner takes a new one, and requests under way here still finish here.
+export class Core {
+  #exports;
+  #input;
+  #view;
+  #stackTop;
+  trapped = false;
+
+  constructor(module) {
+    this.#exports = new WebAssembly.Instance(module, noImports(module)).exports;
+    this.#stackTop = this.#exports.__stack_pointer?.value;
+    this.#input = this.#exports.input();
+  }
+
+  /// Reads the configuration; answers { sound, faults, sources: { id: { header, max_body } } }.
+  configure(environment) {
+    const json = encoder.encode(JSON.stringify(environment));
+    const memory = this.#memory();
+    memory.set(json, this.#input);
+    return this.#read(this.#call("configure", json.length)).head;
+  }
+
+  /// Takes a request; answers its first effect.
+  begin({ method, source, contentType, traceparent, signature, received, body, receivedAt }, now) {
+    const head = `${line(method)}\n${line(source)}\n${line(contentType)}\n${line(traceparent)}\n${line(signature)}`;
+    const memory = this.#memory();
+    const { written } = encoder.encodeInto(head, memory.subarray(this.#input, this.#input + HEAD_BYTES));
+    memory.set(body, this.#input + HEAD_BYTES);
+    return this.#read(this.#call("begin", written, body.length, received, receivedAt, now));
+  }
+
+  /// Says what came of an effect; answers the next one.
+  resume({ handle }, done, now, { status = 0, bytes = undefined, text = undefined } = {}) {
+    let length = 0;
+    if (bytes) {
+      this.#memory().set(bytes, this.#input);
+      length = bytes.length;
+    } else if (text) {
+      length = encoder.encodeInto(line(text), this.#memory().subarray(this.#input, this.#input + HEAD_BYTES)).written;
+    }
+    return this.#read(this.#call("resume", handle, done, status, length, now));
+  }
+
+  /// Forgets a request that won't be resumed.
+  abandon({ handle }) {
+    if (!this.trapped) this.#exports.abandon(handle);
+  }
+
+  #call(name, ...numbers) {
+    try {
+      return this.#exports[name](...numbers);
+    } catch (fault) {
+      this.trapped = true;
+      // A trap leaves the stack where it was; the next call of a request under way starts at its top again.
+      if (this.#stackTop !== undefined) this.#exports.__stack_pointer.value = this.#stackTop;
+      throw fault;
+    }
+  }
+
+  /// Copies the output: another request may overwrite it as soon as this one waits for something.
+  #read(address) {
+    if (address === 0) throw new Error("no such machine");
+    const memory = this.#memory();
+    const [handle, headLength, bodyLength] = new Uint32Array(memory.slice(address, address + 12).buffer);
+    const start = address + 12;
+    const head = JSON.parse(decoder.decode(memory.subarray(start, start + headLength)));
+    const body = memory.slice(start + headLength, start + headLength + bodyLength);
+    return { handle, head, body };
+  }
+
+  /// The memory moves when it grows.
+  #memory() {
+    const { buffer } = this.#exports.memory;
+    if (this.#view?.buffer !== buffer) this.#view = new Uint8Array(buffer);
+    return this.#view;
+  }
+}

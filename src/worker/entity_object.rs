@@ -1,0 +1,265 @@
+//! The Durable Object: SQLite under [`serve`]. Its calls are synchronous, so that a trap reaches the caller as an exception.
+
+use std::cell::Cell;
+
+use wasm_bindgen::prelude::{JsError, wasm_bindgen};
+use worker::{Date, DurableObject, Env, Request, Response, SqlStorage, SqlStorageValue, State};
+
+use crate::entity::{Cost, EntityKey, Page, RowCorrupt, Store, WireCorrupt, serve};
+use crate::time::Timestamp;
+
+/// An entity has one row, and one more for each 64 events beyond its first 64. No rowid and no index on time: a claim writes one row.
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS rows (
+        entity BLOB NOT NULL, page INTEGER NOT NULL, expires INTEGER NOT NULL, packed BLOB NOT NULL,
+        PRIMARY KEY (entity, page)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;";
+
+/// One step of the walk that deletes what has expired.
+const SWEEP_ROWS: i64 = 5000;
+/// The next step of a walk.
+const SWEEP_STEP_MS: f64 = 1000.0;
+/// Between two walks.
+const SWEEP_REST_MS: f64 = 12.0 * 3600.0 * 1000.0;
+
+/// Holds the rows of the entities of one shard.
+#[worker::durable_object(fetch)]
+pub struct EntityObject {
+    sql: SqlStorage,
+}
+
+impl DurableObject for EntityObject {
+    fn new(state: State, _env: Env) -> Self {
+        Self {
+            sql: state.storage().sql(),
+        }
+    }
+
+    /// Nothing is served here: `entry.mjs` calls `serve`.
+    async fn fetch(&self, _request: Request) -> worker::Result<Response> {
+        Response::error("", 404)
+    }
+}
+
+#[wasm_bindgen]
+impl EntityObject {
+    /// Makes the tables. Called once for each instance.
+    pub fn open(&self) -> Result<(), JsError> {
+        Rows::new(&self.sql).run(SCHEMA, vec![])?;
+        Ok(())
+    }
+
+    /// Answers one message.
+    pub fn serve(&self, message: &[u8]) -> Result<Vec<u8>, JsError> {
+        let rows = Rows::new(&self.sql);
+        let reply = serve(&rows, message, now())?;
+        Ok(reply.pack(rows.cost.get()))
+    }
+
+    /// One step of the walk. Answers how many milliseconds until the next one; negative: there is nothing left to walk.
+    pub fn sweep(&self) -> Result<f64, JsError> {
+        Ok(Rows::new(&self.sql).sweep(now())?)
+    }
+
+    /// Fills the object with entities of one event each. Only the test build has it.
+    #[cfg(feature = "test-hooks")]
+    pub fn fill(&self, from: u32, to: u32, expires_in_ms: f64) -> Result<(), JsError> {
+        Ok(Rows::new(&self.sql).fill(from..to, expires_in_ms, now())?)
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp(i64::try_from(Date::now().as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Why a call failed. Names what, never which.
+#[derive(Clone, Copy, Debug)]
+enum StoreFault {
+    Sql,
+    RowCorrupt,
+    WireCorrupt,
+}
+
+impl From<worker::Error> for StoreFault {
+    fn from(_: worker::Error) -> Self {
+        Self::Sql
+    }
+}
+
+impl From<RowCorrupt> for StoreFault {
+    fn from(_: RowCorrupt) -> Self {
+        Self::RowCorrupt
+    }
+}
+
+impl From<WireCorrupt> for StoreFault {
+    fn from(_: WireCorrupt) -> Self {
+        Self::WireCorrupt
+    }
+}
+
+impl std::error::Error for StoreFault {}
+
+impl std::fmt::Display for StoreFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sql => "store_sql_failed",
+            Self::RowCorrupt => "store_row_corrupt",
+            Self::WireCorrupt => "store_message_corrupt",
+        })
+    }
+}
+
+/// The rows, and what reading and writing them cost so far.
+struct Rows<'a> {
+    sql: &'a SqlStorage,
+    cost: Cell<Cost>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(sql: &'a SqlStorage) -> Self {
+        Self {
+            sql,
+            cost: Cell::default(),
+        }
+    }
+
+    fn run(
+        &self,
+        statement: &str,
+        bindings: Vec<SqlStorageValue>,
+    ) -> Result<Vec<Vec<SqlStorageValue>>, StoreFault> {
+        let cursor = self.sql.exec(statement, bindings)?;
+        let rows = cursor.raw().collect::<Result<Vec<_>, _>>()?;
+        let mut cost = self.cost.get();
+        cost.read += u32::try_from(cursor.rows_read()).unwrap_or(0);
+        cost.written += u32::try_from(cursor.rows_written()).unwrap_or(0);
+        self.cost.set(cost);
+        Ok(rows)
+    }
+
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreFault> {
+        let rows = self.run("SELECT value FROM notes WHERE name = ?", vec![name.into()])?;
+        match rows.into_iter().next().as_deref() {
+            None => Ok(None),
+            Some([SqlStorageValue::Blob(value)]) => Ok(Some(value.clone())),
+            Some(_) => Err(StoreFault::RowCorrupt),
+        }
+    }
+
+    fn set_note(&self, name: &str, value: Vec<u8>) -> Result<(), StoreFault> {
+        self.run(
+            "INSERT OR REPLACE INTO notes VALUES (?, ?)",
+            vec![name.into(), value.into()],
+        )
+        .map(drop)
+    }
+
+    /// Deletes what has expired among the next rows by primary key; where the walk stands is noted.
+    fn sweep(&self, now: Timestamp) -> Result<f64, StoreFault> {
+        let from = self.note("swept")?.unwrap_or_default();
+        let limit = SqlStorageValue::Integer(SWEEP_ROWS - 1);
+        let end = self.run(
+            "SELECT entity FROM rows WHERE entity > ? ORDER BY entity LIMIT 1 OFFSET ?",
+            vec![from.clone().into(), limit],
+        )?;
+        let now = SqlStorageValue::Integer(now.0);
+        if let Some([SqlStorageValue::Blob(end)]) = end.first().map(Vec::as_slice) {
+            self.run(
+                "DELETE FROM rows WHERE entity > ? AND entity <= ? AND expires <= ?",
+                vec![from.into(), end.clone().into(), now],
+            )?;
+            self.set_note("swept", end.clone())?;
+            return Ok(SWEEP_STEP_MS);
+        }
+        self.run(
+            "DELETE FROM rows WHERE entity > ? AND expires <= ?",
+            vec![from.into(), now],
+        )?;
+        self.set_note("swept", Vec::new())?;
+        let rest = self.run("SELECT 1 FROM rows LIMIT 1", vec![])?;
+        Ok(if rest.is_empty() { -1.0 } else { SWEEP_REST_MS })
+    }
+
+    #[cfg(feature = "test-hooks")]
+    fn fill(
+        &self,
+        range: std::ops::Range<u32>,
+        expires_in_ms: f64,
+        now: Timestamp,
+    ) -> Result<(), StoreFault> {
+        use crate::entity::{ClaimRequest, Entity, EventHash, Receipt, Step};
+        let span = std::time::Duration::from_millis(expires_in_ms as u64);
+        for n in range {
+            let subject = format!("fill/{n}");
+            let event = EventHash(EntityKey::of("fill-event", &subject).0);
+            let mut entity = Entity::default();
+            let request = ClaimRequest {
+                event,
+                step: Step::default(),
+                lease: std::time::Duration::ZERO,
+                window: span,
+            };
+            if let crate::entity::Claim::Granted { fence, .. } = entity.claim(&request, now) {
+                let _ = entity.commit(event, fence, Receipt::Delivered, span, now);
+            }
+            self.save(EntityKey::of("fill", &subject), &entity.save())?;
+        }
+        Ok(())
+    }
+}
+
+impl Store for Rows<'_> {
+    type Error = StoreFault;
+
+    fn load(&self, entity: EntityKey) -> Result<Vec<(u32, Vec<u8>)>, StoreFault> {
+        let key = entity.0.to_vec();
+        self.run(
+            "SELECT page, packed FROM rows WHERE entity = ?",
+            vec![key.into()],
+        )?
+        .into_iter()
+        .map(|row| match <[SqlStorageValue; 2]>::try_from(row) {
+            Ok([page, SqlStorageValue::Blob(packed)]) => {
+                let page = match page {
+                    SqlStorageValue::Integer(page) => u32::try_from(page).ok(),
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "pages are small whole numbers"
+                    )]
+                    SqlStorageValue::Float(page) => Some(page as u32),
+                    _ => None,
+                };
+                Ok((page.ok_or(StoreFault::RowCorrupt)?, packed))
+            }
+            _ => Err(StoreFault::RowCorrupt),
+        })
+        .collect()
+    }
+
+    fn save(&self, entity: EntityKey, pages: &[Page]) -> Result<(), StoreFault> {
+        for page in pages {
+            self.run(
+                "INSERT INTO rows (entity, page, expires, packed) VALUES (?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE SET expires = excluded.expires, packed = excluded.packed",
+                vec![
+                    entity.0.to_vec().into(),
+                    SqlStorageValue::Integer(page.number.into()),
+                    SqlStorageValue::Integer(page.expires.0),
+                    page.packed.clone().into(),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn layout(&self) -> Result<Option<Vec<u8>>, StoreFault> {
+        self.note("layout")
+    }
+
+    fn record_layout(&self, packed: &[u8]) -> Result<(), StoreFault> {
+        self.set_note("layout", packed.to_vec())
+    }
+}

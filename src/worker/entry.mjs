@@ -1,0 +1,271 @@
+// The Worker's entry: reads the request, performs the machine's effects, and answers. What is decided, is decided in wasm.
+
+import { DurableObject } from "cloudflare:workers";
+import module from "../../build/wasm/rxgate_bg.wasm";
+import * as glue from "../../build/wasm/rxgate.js";
+import { entityObject, environment } from "./bindings.mjs";
+import { Core, DONE, RECEIVED } from "./core.mjs";
+
+const EMPTY = new Uint8Array(0);
+const decoder = new TextDecoder();
+/// Bodies under way in this isolate, received or announced.
+const MAX_BODIES_BYTES = 32 * 1024 * 1024;
+/// For receiving a body: the deadline that the machine has for all of it.
+const RECEIVE_MS = 9000;
+const HOOK = /^\/hooks\/([^/]+)$/;
+
+let core;
+let settings;
+let bodiesBytes = 0;
+
+/// The instance for new requests: the last one, unless it trapped.
+function currentCore(env) {
+  if (core && !core.trapped) return core;
+  const fresh = new Core(module);
+  settings = fresh.configure(environment(env));
+  if (settings.faults.length > 0) {
+    log("error", JSON.stringify({ level: "error", code: "configuration_faulty", faults: settings.faults }));
+  }
+  core = fresh;
+  return core;
+}
+
+export default {
+  async fetch(request, env, ctx) {
+    try {
+      return await handle(request, env, ctx);
+    } catch {
+      // A trap: this request only. What it says may hold data, so nobody sees it.
+      log("error", '{"level":"error","code":"internal_error","status":503}');
+      const headers = { "content-type": "application/json", "retry-after": "5" };
+      return new Response('{"code":"internal_error"}', { status: 503, headers });
+    }
+  },
+};
+
+async function handle(request, env, ctx) {
+  const receivedAt = Date.now();
+  const core = currentCore(env);
+  const { pathname } = new URL(request.url);
+  if (pathname === "/healthz" && (request.method === "GET" || request.method === "HEAD")) return health();
+  const source = HOOK.exec(pathname)?.[1];
+  const reading = source === undefined ? undefined : settings.sources[source];
+  const { headers } = request;
+  const inbound = {
+    method: request.method,
+    source: source ?? "",
+    contentType: headers.get("content-type"),
+    traceparent: headers.get("traceparent"),
+    signature: reading?.header ? headers.get(reading.header) : null,
+    received: source === undefined ? RECEIVED.pathUnknown : RECEIVED.complete,
+    body: EMPTY,
+    receivedAt,
+  };
+  if (!reading?.max_body || request.method !== "POST" || !request.body) {
+    return drive(core, core.begin(inbound, Date.now()), env, ctx);
+  }
+  const taken = { bytes: 0 };
+  try {
+    await receive(request, reading.max_body, taken, inbound);
+    const first = core.begin(inbound, Date.now());
+    inbound.body = EMPTY;
+    const work = drive(core, first, env, ctx);
+    // From here on the work goes on, whether the sender waits or not.
+    ctx.waitUntil(work.catch(() => {}));
+    return await work;
+  } finally {
+    bodiesBytes -= taken.bytes;
+  }
+}
+
+/// Reads the body into `inbound`, or says there why not. `taken` is what it holds of the isolate's room for bodies.
+async function receive(request, limit, taken, inbound) {
+  const take = (bytes) => {
+    if (bodiesBytes + bytes > MAX_BODIES_BYTES) return false;
+    bodiesBytes += bytes;
+    taken.bytes += bytes;
+    return true;
+  };
+  const announced = request.headers.get("content-length");
+  if (announced !== null && Number(announced) > limit) {
+    inbound.received = RECEIVED.tooLarge;
+    return;
+  }
+  try {
+    if (announced !== null) {
+      if (take(Number(announced))) inbound.body = new Uint8Array(await within(RECEIVE_MS, request.arrayBuffer()));
+      else inbound.received = RECEIVED.overloaded;
+      return;
+    }
+    const reader = request.body.getReader();
+    const chunks = [];
+    let length = 0;
+    const ends = Date.now() + RECEIVE_MS;
+    for (;;) {
+      const { done, value } = await within(ends - Date.now(), reader.read());
+      if (done) break;
+      length += value.length;
+      if (length > limit) inbound.received = RECEIVED.tooLarge;
+      else if (!take(value.length)) inbound.received = RECEIVED.overloaded;
+      if (inbound.received !== RECEIVED.complete) {
+        reader.cancel().catch(() => {});
+        return;
+      }
+      chunks.push(value);
+    }
+    const body = new Uint8Array(length);
+    let at = 0;
+    for (const chunk of chunks) {
+      body.set(chunk, at);
+      at += chunk.length;
+    }
+    inbound.body = body;
+  } catch {
+    inbound.received = RECEIVED.incomplete;
+  }
+}
+
+/// Performs one effect after the other, until there is an answer.
+async function drive(core, first, env, ctx) {
+  let effect = first;
+  try {
+    for (;;) {
+      switch (effect.head.do) {
+        case "ask":
+          effect = await ask(core, effect, env, ctx);
+          break;
+        case "deliver":
+          effect = await deliver(core, effect);
+          break;
+        default:
+          return answer(effect);
+      }
+    }
+  } catch (fault) {
+    core.abandon(effect);
+    throw fault;
+  }
+}
+
+async function ask(core, effect, env, ctx) {
+  const { object, timeout } = effect.head;
+  let done = DONE.failed;
+  let bytes;
+  try {
+    const reply = entityObject(env, object).serve(effect.body);
+    ctx.waitUntil(reply.then(() => {}, () => {}));
+    bytes = await within(timeout, reply);
+    done = DONE.replied;
+  } catch (fault) {
+    if (fault === TIMED_OUT) done = DONE.timedOut;
+  }
+  return core.resume(effect, done, Date.now(), { bytes });
+}
+
+async function deliver(core, effect) {
+  const { url, headers, timeout } = effect.head;
+  const signal = AbortSignal.timeout(timeout);
+  let done = DONE.failed;
+  let status;
+  let text;
+  try {
+    const response = await fetch(url, { method: "POST", headers, body: effect.body, redirect: "manual", signal });
+    done = DONE.answered;
+    status = response.status;
+    text = response.headers.get("retry-after");
+    response.body?.cancel().catch(() => {});
+  } catch {
+    if (signal.aborted) done = DONE.timedOut;
+  }
+  return core.resume(effect, done, Date.now(), { status, text });
+}
+
+function answer({ head, body }) {
+  log(head.level, decoder.decode(body.subarray(head.answer_bytes)));
+  const headers = { "content-type": "application/json" };
+  if (head.retry_after !== null) headers["retry-after"] = String(head.retry_after);
+  if (head.status === 405) headers.allow = "POST";
+  return new Response(body.subarray(0, head.answer_bytes), { status: head.status, headers });
+}
+
+function health() {
+  const body = settings.sound ? '{"status":"ok"}' : '{"status":"faulty"}';
+  const headers = { "content-type": "application/json" };
+  return new Response(body, { status: settings.sound ? 200 : 503, headers });
+}
+
+const log = (level, line) => console[level === "info" ? "log" : level](line);
+
+const TIMED_OUT = new Error("timed out");
+
+/// `promise`, unless it takes longer.
+function within(milliseconds, promise) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(TIMED_OUT), milliseconds);
+    const settle = (by) => (value) => {
+      clearTimeout(timer);
+      by(value);
+    };
+    promise.then(settle(resolve), settle(reject));
+  });
+}
+
+/// The objects of an isolate share one wasm instance, apart from the machine's. After a trap it is made anew, and each object takes itself from the new one.
+let generation = 0;
+
+/// The Durable Object: SQLite and one alarm, under the protocol in wasm.
+export class EntityObject extends DurableObject {
+  #inner;
+  #generation = 0;
+  #armed = false;
+
+  serve(message) {
+    const reply = this.#call((inner) => inner.serve(message));
+    if (!this.#armed) {
+      this.#armed = true;
+      this.ctx.waitUntil(this.#arm());
+    }
+    return reply;
+  }
+
+  async alarm() {
+    // First: should the walk fail, it is tried again all the same.
+    await this.ctx.storage.setAlarm(Date.now() + 3600 * 1000);
+    const next = this.#call((inner) => inner.sweep());
+    if (next >= 0) {
+      await this.ctx.storage.setAlarm(Date.now() + next);
+    } else {
+      await this.ctx.storage.deleteAlarm();
+      this.#armed = false;
+    }
+  }
+
+  async #arm() {
+    const { storage } = this.ctx;
+    if ((await storage.getAlarm()) === null) await storage.setAlarm(Date.now() + 12 * 3600 * 1000);
+  }
+
+  #call(what) {
+    if (generation === 0) {
+      glue.initSync({ module });
+      generation = 1;
+    }
+    const instance = generation;
+    try {
+      if (this.#generation !== instance) {
+        this.#inner = new glue.EntityObject(this.ctx, this.env);
+        this.#inner.open();
+        this.#generation = instance;
+      }
+      return what(this.#inner);
+    } catch (fault) {
+      if (!(fault instanceof WebAssembly.RuntimeError)) throw fault;
+      if (generation === instance) {
+        glue.__wbg_reset_state();
+        generation += 1;
+      }
+      log("error", '{"level":"error","code":"store_trapped"}');
+      throw new Error("store_trapped");
+    }
+  }
+}
