@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::auth::{Key, KeyFault, KeyId, Keyring, MAX_KEYS, MIN_KEY_BYTES, Stale, TimestampedHmac};
 use crate::delivery::{
-    Format, Pattern, Route, SigningKey, SigningKeyFault, SigningKeys, TargetFault, check_target,
+    Format, MAX_SIGNING_KEYS, Pattern, Route, SigningKey, SigningKeyFault, SigningKeys,
+    TargetFault, check_target,
 };
 use crate::provider::{Expectations, Provider, RetryPolicy};
 use crate::time::Timestamp;
@@ -21,6 +22,8 @@ pub const DEFAULT_BODY_BYTES: usize = 256 * 1024;
 pub const MAX_VAR_BYTES: usize = 5 * 1024;
 /// The platform's limit of variables and secrets.
 pub const MAX_VARS: usize = 128;
+/// Somebody may have put the secret itself where its name belongs: so the text isn't repeated, the path says which it is.
+const NO_SECRET: &str = "isn't the name of a secret that there is";
 const MAX_SHARDS: u64 = 4096;
 const DEFAULT_SHARDS: u32 = 16;
 const DEFAULT_TOLERANCE: u64 = 300;
@@ -156,13 +159,14 @@ impl Config {
                 Some((name, id.to_ascii_lowercase().replace('_', "-"), value))
             })
         };
-        let destination_ids: Vec<String> = named("DESTINATION_").map(|(_, id, _)| id).collect();
+        let ids = |prefix| -> Vec<String> { named(prefix).map(|(_, id, _)| id).collect() };
+        let (source_ids, destination_ids) = (ids("SOURCE_"), ids("DESTINATION_"));
         config.destinations = named("DESTINATION_")
-            .map(|(name, id, value)| parser.destination(name, id, value))
+            .map(|(name, id, value)| parser.destination(name, id, value, &destination_ids))
             .collect();
         let mut longest_window = Duration::ZERO;
         for (name, id, value) in named("SOURCE_") {
-            let source = parser.source(name, id.clone(), value, &destination_ids);
+            let source = parser.source(name, id.clone(), value, &source_ids, &destination_ids);
             let source = source.filter(|source| {
                 let mut used = source.routes.iter().map(|route| route.destination);
                 let sound = |place| config.destinations.get(place).is_some_and(Option::is_some);
@@ -236,10 +240,11 @@ impl Parser<'_> {
         name: &str,
         id: String,
         value: &Value,
+        sources: &[String],
         destinations: &[String],
     ) -> Option<Source> {
         let before = self.faults.len();
-        self.check_id(name, &id);
+        self.check_id(name, &id, sources);
         let table = self.table(
             name,
             value,
@@ -329,7 +334,6 @@ impl Parser<'_> {
     }
 
     fn keys(&mut self, table: &Table<'_>) -> Option<Keyring> {
-        let path = table.at("keys");
         let mut keys: Vec<Key> = Vec::new();
         let mut sound = true;
         for (path, value) in self.array(table, "keys", true) {
@@ -367,21 +371,15 @@ impl Parser<'_> {
                         KeyFault::Short { bytes } => format!(
                             "the secret {name} has {bytes} bytes: at least {MIN_KEY_BYTES} are needed"
                         ),
+                        KeyFault::Refused => format!("the secret {name} can't key the hash"),
                     };
                     self.fault(&secret_path, problem);
                 }
                 None => sound = false,
             }
         }
-        let count = keys.len();
-        let ring = Keyring::new(keys);
-        if ring.is_none() && (sound || count > MAX_KEYS) {
-            self.fault(
-                &path,
-                format!("has {count} keys: 1 to {MAX_KEYS} are needed"),
-            );
-        }
-        ring.filter(|_| sound)
+        self.check_count(table, "keys", MAX_KEYS);
+        Keyring::new(keys).filter(|_| sound)
     }
 
     fn routes(&mut self, table: &Table<'_>, destinations: &[String]) -> Vec<Route> {
@@ -414,9 +412,15 @@ impl Parser<'_> {
         routes
     }
 
-    fn destination(&mut self, name: &str, id: String, value: &Value) -> Option<Destination> {
+    fn destination(
+        &mut self,
+        name: &str,
+        id: String,
+        value: &Value,
+        destinations: &[String],
+    ) -> Option<Destination> {
         let before = self.faults.len();
-        self.check_id(name, &id);
+        self.check_id(name, &id, destinations);
         let table = self.table(name, value, &["url", "format", "keys", "headers"])?;
         let url = self.text(&table, "url", true).map(str::to_owned);
         if let Some(Err(fault)) = url
@@ -452,7 +456,6 @@ impl Parser<'_> {
     }
 
     fn signing_keys(&mut self, table: &Table<'_>) -> Option<SigningKeys> {
-        let path = table.at("keys");
         let mut keys = Vec::new();
         let mut sound = true;
         for (path, value) in self.array(table, "keys", true) {
@@ -484,15 +487,8 @@ impl Parser<'_> {
                 None => sound = false,
             }
         }
-        let count = keys.len();
-        let keys = SigningKeys::new(keys);
-        if keys.is_none() && (sound || count > 2) {
-            self.fault(
-                &path,
-                format!("has {count} keys: 1, or 2 during a rotation, are needed"),
-            );
-        }
-        keys.filter(|_| sound)
+        self.check_count(table, "keys", MAX_SIGNING_KEYS);
+        SigningKeys::new(keys).filter(|_| sound)
     }
 
     fn headers(&mut self, table: &Table<'_>) -> Headers {
@@ -528,7 +524,7 @@ impl Parser<'_> {
                 continue;
             };
             match self.secrets.get(secret) {
-                None => self.fault(&path, no_secret(secret)),
+                None => self.fault(&path, NO_SECRET),
                 Some(value) if http::HeaderValue::from_str(value).is_err() || value.is_empty() => {
                     self.fault(
                         &path,
@@ -541,10 +537,14 @@ impl Parser<'_> {
         Headers(headers)
     }
 
-    fn check_id(&mut self, name: &str, id: &str) {
+    fn check_id(&mut self, name: &str, id: &str, ids: &[String]) {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if id.is_empty() || id.len() > 64 || !id.bytes().all(allowed) {
             self.fault(name, "its name has to be 1 to 64 letters, digits and _");
+        }
+        // SOURCE_A_B and SOURCE_a_b are both `a-b`: which of them is meant can't be told.
+        if ids.iter().filter(|other| *other == id).count() > 1 {
+            self.fault(name, format!("another is called {id} as well"));
         }
     }
 
@@ -664,14 +664,27 @@ impl Parser<'_> {
         }
     }
 
+    /// A list has to have something in it, and no more than `most`.
+    fn check_count(&mut self, table: &Table<'_>, name: &str, most: usize) {
+        let Some(Value::Array(values)) = table.get(name) else {
+            return;
+        };
+        if values.is_empty() || values.len() > most {
+            let count = values.len();
+            self.fault(
+                &table.at(name),
+                format!("has {count} {name}: 1 to {most} are needed"),
+            );
+        }
+    }
+
     /// The name and the value of a secret that a setting names.
     fn secret<'v>(&mut self, table: &Table<'v>, name: &str) -> Option<(&'v str, &str)> {
         let secret = self.text(table, name, true)?;
         match self.secrets.get(secret) {
             Some(value) => Some((secret, value)),
             None => {
-                let problem = no_secret(secret);
-                self.fault(&table.at(name), problem);
+                self.fault(&table.at(name), NO_SECRET);
                 None
             }
         }
@@ -695,16 +708,6 @@ impl Parser<'_> {
             self.fault(&table.at(name), problem);
         }
         place
-    }
-}
-
-/// Somebody may have put the secret itself where its name belongs: only what looks like a name is shown.
-fn no_secret(name: &str) -> String {
-    let like_a_name = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-    if name.len() <= 64 && name.bytes().all(like_a_name) {
-        format!("there is no secret {name}")
-    } else {
-        "isn't the name of a secret: capital letters, digits and _".to_owned()
     }
 }
 

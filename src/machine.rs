@@ -504,6 +504,7 @@ impl Facts {
             SignatureRefusal::Missing => Outcome::SignatureMissing,
             SignatureRefusal::Malformed => Outcome::SignatureMalformed,
             SignatureRefusal::Mismatch => Outcome::SignatureMismatch,
+            SignatureRefusal::NoUsableKey => Outcome::SourceMisconfigured,
             SignatureRefusal::TimestampOutOfTolerance { skew, key } => {
                 self.record.skew_seconds = Some(skew);
                 self.record.key_id = Some(key.as_str().to_owned());

@@ -30,10 +30,10 @@ impl KeyId {
 
 /// One key: its id, until when it holds, and the keyed hash. The bytes themselves aren't kept.
 #[derive(Clone)]
-pub struct Key {
+pub struct Key<M = HmacSha256> {
     id: KeyId,
     not_after: Option<Timestamp>,
-    mac: HmacSha256,
+    mac: M,
 }
 
 /// Why a key can't be used.
@@ -47,17 +47,20 @@ pub enum KeyFault {
         /// How many it has.
         bytes: usize,
     },
+    /// The hash doesn't take it.
+    Refused,
 }
 
-impl Key {
+impl<M: Mac> Key<M> {
     /// Makes a key of `bytes`.
     pub fn new(id: KeyId, bytes: &[u8], not_after: Option<Timestamp>) -> Result<Self, KeyFault> {
-        let mac = HmacSha256::new(bytes).ok_or(KeyFault::Empty)?;
         match bytes.len() {
-            0 => Err(KeyFault::Empty),
-            len if len < MIN_KEY_BYTES => Err(KeyFault::Short { bytes: len }),
-            _ => Ok(Self { id, not_after, mac }),
+            0 => return Err(KeyFault::Empty),
+            len if len < MIN_KEY_BYTES => return Err(KeyFault::Short { bytes: len }),
+            _ => {}
         }
+        let mac = M::new(bytes).ok_or(KeyFault::Refused)?;
+        Ok(Self { id, not_after, mac })
     }
 
     /// The key's name.
@@ -71,7 +74,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl<M> fmt::Debug for Key<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key")
             .field("id", &self.id.as_str())
@@ -82,16 +85,16 @@ impl fmt::Debug for Key {
 
 /// At least one key, at most [`MAX_KEYS`].
 #[derive(Clone, Debug)]
-pub struct Keyring(Vec<Key>);
+pub struct Keyring<M = HmacSha256>(Vec<Key<M>>);
 
-impl Keyring {
+impl<M: Mac> Keyring<M> {
     /// `None` unless there is a key and there are no more than [`MAX_KEYS`].
-    pub fn new(keys: Vec<Key>) -> Option<Self> {
+    pub fn new(keys: Vec<Key<M>>) -> Option<Self> {
         (!keys.is_empty() && keys.len() <= MAX_KEYS).then_some(Self(keys))
     }
 
     /// The keys that hold at `now`, in the order of the configuration.
-    pub fn usable(&self, now: Timestamp) -> impl Iterator<Item = &Key> {
+    pub fn usable(&self, now: Timestamp) -> impl Iterator<Item = &Key<M>> {
         self.0
             .iter()
             .filter(move |key| key.not_after.is_none_or(|end| now <= end))

@@ -29,7 +29,10 @@ impl fmt::Debug for Tag {
 }
 
 /// A keyed HMAC-SHA256. It owes: the tag of the parts' concatenation, whatever their number and lengths; no failure; no state kept between calls.
-pub trait Mac {
+pub trait Mac: Sized {
+    /// Keys the hash. `None` only if the implementation refuses the key, which HMAC itself never does.
+    fn new(key: &[u8]) -> Option<Self>;
+
     /// The tag over the concatenation of `parts`.
     fn tag(&self, parts: &[&[u8]]) -> Tag;
 }
@@ -38,14 +41,11 @@ pub trait Mac {
 #[derive(Clone)]
 pub struct HmacSha256(Hmac<Sha256>);
 
-impl HmacSha256 {
-    /// Keys the hash. `None` only if the crate refuses the key, which HMAC never does.
-    pub fn new(key: &[u8]) -> Option<Self> {
+impl Mac for HmacSha256 {
+    fn new(key: &[u8]) -> Option<Self> {
         Hmac::new_from_slice(key).ok().map(Self)
     }
-}
 
-impl Mac for HmacSha256 {
     fn tag(&self, parts: &[&[u8]]) -> Tag {
         let mut mac = self.0.clone();
         for part in parts {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{KeyId, Keyring, Proof, RawBody, Verified};
+use super::{HmacSha256, KeyId, Keyring, Mac, Proof, RawBody, Verified};
 use crate::time::Timestamp;
 
 /// A longer header is refused before anything is computed.
@@ -31,9 +31,9 @@ pub enum Stale {
 
 /// The scheme's settings for one source.
 #[derive(Clone, Debug)]
-pub struct TimestampedHmac {
+pub struct TimestampedHmac<M = HmacSha256> {
     /// The keys, any of which may match.
-    pub keys: Keyring,
+    pub keys: Keyring<M>,
     /// The clock difference allowed, both ways; a difference of exactly this passes.
     pub tolerance: Duration,
     /// What is done outside of the tolerance.
@@ -50,6 +50,8 @@ pub enum SignatureRefusal {
     Malformed,
     /// No usable key made any of the signatures.
     Mismatch,
+    /// Every key is past its `not_after`: nothing can be told of the request.
+    NoUsableKey,
     /// The signature holds, and its time is too far from ours.
     TimestampOutOfTolerance {
         /// Our clock minus the sender's, in seconds.
@@ -59,7 +61,7 @@ pub enum SignatureRefusal {
     },
 }
 
-impl TimestampedHmac {
+impl<M: Mac> TimestampedHmac<M> {
     /// Checks `header` against `body`: signature first, tolerance second.
     pub fn authenticate<'a>(
         &self,
@@ -70,9 +72,11 @@ impl TimestampedHmac {
         let header = SignatureHeader::parse(header.ok_or(SignatureRefusal::Missing)?)
             .ok_or(SignatureRefusal::Malformed)?;
         let signed = [header.timestamp.as_bytes(), b".", body.bytes()];
-        let key = self
-            .keys
-            .usable(now)
+        let mut usable = self.keys.usable(now).peekable();
+        if usable.peek().is_none() {
+            return Err(SignatureRefusal::NoUsableKey);
+        }
+        let key = usable
             .find(|key| {
                 let tag = key.tag(&signed);
                 // Every candidate is compared: which of them matched takes no part in the time.

@@ -6,6 +6,6 @@ mod route;
 mod target;
 
 pub use classify::{Fate, classify};
-pub use request::{Format, SigningKey, SigningKeyFault, SigningKeys, webhook_id};
+pub use request::{Format, MAX_SIGNING_KEYS, SigningKey, SigningKeyFault, SigningKeys, webhook_id};
 pub use route::{Pattern, Route, choose};
 pub use target::{TargetFault, check_target};

@@ -23,6 +23,9 @@ pub fn webhook_id(digest: &[u8; 32]) -> String {
     format!("evt_{}", URL_SAFE_NO_PAD.encode(digest))
 }
 
+/// One key, or two during a rotation.
+pub const MAX_SIGNING_KEYS: usize = 2;
+
 /// A key that signs what we send.
 #[derive(Clone, Debug)]
 pub struct SigningKey(Key);
@@ -64,9 +67,9 @@ impl SigningKey {
 pub struct SigningKeys(Vec<SigningKey>);
 
 impl SigningKeys {
-    /// `None` unless there are one or two.
+    /// `None` unless there are 1 to [`MAX_SIGNING_KEYS`].
     pub fn new(keys: Vec<SigningKey>) -> Option<Self> {
-        matches!(keys.len(), 1 | 2).then_some(Self(keys))
+        (!keys.is_empty() && keys.len() <= MAX_SIGNING_KEYS).then_some(Self(keys))
     }
 
     /// The `webhook-signature` of a request.

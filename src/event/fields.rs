@@ -32,17 +32,23 @@ pub struct Note {
     pub expected: &'static str,
 }
 
-/// Collects notes.
+/// A list of a hundred thousand zeros where objects belong would otherwise make an event of many times its size.
+pub const MAX_NOTES: usize = 64;
+
+/// Collects notes: the first [`MAX_NOTES`].
 #[derive(Debug, Default)]
 pub struct Notes(RefCell<Vec<Note>>);
 
 impl Notes {
     fn add(&self, path: &Path<'_>, field: &str, expected: &'static str) {
-        let path = format!("{path}{field}");
-        self.0.borrow_mut().push(Note { path, expected });
+        let mut notes = self.0.borrow_mut();
+        if notes.len() < MAX_NOTES {
+            let path = format!("{path}{field}");
+            notes.push(Note { path, expected });
+        }
     }
 
-    /// All that was noted so far.
+    /// What was noted so far.
     pub fn take(&self) -> Vec<Note> {
         self.0.take()
     }
@@ -151,9 +157,23 @@ impl<'p, 'a> Fields<'p, 'a> {
         fields.collect()
     }
 
-    /// All entries, as they stand.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.object.iter()
+    /// All entries that are objects, in the order they stand in; null is left out, anything else is noted.
+    pub fn object_entries(&self) -> impl Iterator<Item = (&str, Fields<'_, 'a>)> {
+        self.object
+            .iter()
+            .filter(|(_, raw)| raw.get() != "null")
+            .filter_map(|(field, raw)| {
+                let object = object(raw.get());
+                if object.is_none() {
+                    self.note(field, "object");
+                }
+                let fields = Fields {
+                    object: object?,
+                    path: Path::Field(&self.path, field),
+                    notes: self.notes,
+                };
+                Some((field, fields))
+            })
     }
 
     /// Notes that `field` isn't what it should be.

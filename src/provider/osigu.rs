@@ -420,11 +420,10 @@ fn changes<'a>(data: &Fields<'_, 'a>) -> Vec<(String, Change<'a>)> {
         return Vec::new();
     };
     changes
-        .entries()
-        .filter_map(|(field, _)| {
-            let change = changes.object(field)?;
+        .object_entries()
+        .map(|(field, change)| {
             let (from, to) = (change.entry("from"), change.entry("to"));
-            Some((field.to_owned(), Change { from, to }))
+            (field.to_owned(), Change { from, to })
         })
         .collect()
 }
