@@ -1,0 +1,142 @@
+// The real Worker in real workerd, with Durable Objects on disk, against a real HTTP origin. No mock stands in for any of them.
+//
+// `bundle: "production"` is what `wrangler deploy` would upload, byte for byte. `bundle: "test-hooks"` is the same source with the test build of the wasm.
+
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { randomBytes } from "node:crypto";
+
+export const ROOT = join(import.meta.dirname, "../..");
+const WORKERD = join(ROOT, "node_modules/workerd/bin/workerd");
+
+export const KEY = "osigu-key-for-tests-0123456789abcdef";
+export const NEXT_KEY = "osigu-next-key-for-tests-0123456789";
+export const SIGNING_KEY = `whsec_${Buffer.from("rxgate-signing-key-for-tests-001").toString("base64")}`;
+export const NEXT_SIGNING_KEY = `whsec_${Buffer.from("rxgate-signing-key-for-tests-002").toString("base64")}`;
+export const SECRETS = { OSIGU_KEY: KEY, OSIGU_NEXT_KEY: NEXT_KEY, SIGNING_KEY, NEXT_SIGNING_KEY };
+
+/// A configuration with one source, `osigu`, and one destination, `local`, at `originPort`. Each argument adds to it or replaces.
+export function settings(originPort, { gateway = {}, source = {}, destination = {}, more = {} } = {}) {
+  return {
+    RXGATE: { shards: 4, development: true, ...gateway },
+    SOURCE_OSIGU: { provider: "osigu", environment: "sandbox", keys: [{ id: "first", secret: "OSIGU_KEY" }], destination: "local", ...source },
+    DESTINATION_LOCAL: { url: `http://127.0.0.1:${originPort}/rxgate`, keys: [{ id: "first", secret: "SIGNING_KEY" }], ...destination },
+    ...more,
+  };
+}
+
+export const temporary = () => mkdtempSync(join(tmpdir(), "rxgate-"));
+
+/// Starts workerd. `state` is the folder of the Durable Objects' storage: give the same one to open it again.
+export async function startWorkerd({ vars, secrets = SECRETS, bundle = "production", entry = undefined, state = temporary() }) {
+  const port = await freePort();
+  const folder = temporary();
+  const config = join(folder, "config.capnp");
+  mkdirSync(state, { recursive: true });
+  writeFileSync(config, capnp({ vars, secrets, modules: modules(bundle, entry), folder, state, port }));
+  const child = spawn(WORKERD, ["serve", "--experimental", config], { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  child.stdout.on("data", (chunk) => (output += chunk));
+  child.stderr.on("data", (chunk) => (output += chunk));
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  const url = `http://127.0.0.1:${port}`;
+  const worker = {
+    url,
+    hook: `${url}/hooks/osigu`,
+    port,
+    state,
+    pid: child.pid,
+    /// All that workerd printed: stdout and stderr.
+    output: () => output,
+    /// The log records so far.
+    records: () => output.split("\n").flatMap((line) => (line.startsWith("{") ? [JSON.parse(line)] : [])),
+    kill: async (signal = "SIGKILL") => {
+      child.kill(signal);
+      await exited;
+    },
+  };
+  for (let tries = 0; tries < 200; tries += 1) {
+    if (child.exitCode !== null) throw new Error(`workerd ended:\n${output}`);
+    try {
+      await (await fetch(`${url}/healthz`)).text();
+      return worker;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+  await worker.kill();
+  throw new Error(`the Worker didn't answer:\n${output}`);
+}
+
+/// The modules of a bundle: name in workerd and file.
+function modules(bundle, entry) {
+  if (bundle === "production") {
+    const folder = join(ROOT, "build/worker");
+    const names = readdirSync(folder).filter((name) => name.endsWith(".wasm"));
+    return [["entry.js", join(folder, "entry.js")], ...names.map((name) => [name, join(folder, name)])];
+  }
+  const wasm = join(ROOT, "build/wasm-test-hooks");
+  const files = readdirSync(wasm, { recursive: true }).filter((name) => /\.(js|wasm)$/.test(name));
+  const sources = ["entry", "core", "bindings"].map((name) => `src/worker/${name}.mjs`);
+  return [
+    ...(entry ? [[relative(ROOT, entry), entry]] : []),
+    ...sources.map((name) => [name, join(ROOT, name)]),
+    ...files.map((name) => [`build/wasm/${name}`, join(wasm, name)]),
+  ];
+}
+
+function capnp({ vars, secrets, modules, folder, state, port }) {
+  const text = (value) => JSON.stringify(value);
+  const kind = (name) => (name.endsWith(".wasm") ? "wasm" : "esModule");
+  // Embedded files are found from the configuration's own folder.
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "main", worker = .worker),
+    (name = "internet", network = (allow = ["public", "private"])),
+    (name = "state", disk = (path = ${text(state)}, writable = true)),
+  ],
+  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")],
+);
+const worker :Workerd.Worker = (
+  compatibilityDate = "2026-10-01",
+  modules = [
+${modules.map(([name, file]) => `    (name = ${text(name)}, ${kind(name)} = embed ${text(relative(folder, file))}),`).join("\n")}
+  ],
+  bindings = [
+    (name = "ENTITIES", durableObjectNamespace = "EntityObject"),
+${Object.entries(vars).map(([name, value]) => `    (name = ${text(name)}, json = ${text(JSON.stringify(value))}),`).join("\n")}
+${Object.entries(secrets).map(([name, value]) => `    (name = ${text(name)}, text = ${text(value)}),`).join("\n")}
+  ],
+  globalOutbound = "internet",
+  durableObjectNamespaces = [(className = "EntityObject", uniqueKey = "rxgate-tests", enableSql = true)],
+  durableObjectStorage = (localDisk = "state"),
+);
+`;
+}
+
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/// Waits until `holds()` is true.
+export async function until(holds, { within = 20_000, what = "it" } = {}) {
+  const end = Date.now() + within;
+  while (!holds()) {
+    if (Date.now() > end) throw new Error(`${what} didn't come about within ${within} ms`);
+    await sleep(20);
+  }
+}
+
+export const unique = (prefix) => `${prefix}_${randomBytes(8).toString("hex")}`;
+export const readText = (path) => readFileSync(path, "utf8");
+export const remove = (path) => rmSync(path, { recursive: true, force: true });
