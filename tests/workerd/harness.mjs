@@ -30,13 +30,15 @@ export function settings(originPort, { gateway = {}, source = {}, destination = 
 
 export const temporary = () => mkdtempSync(join(tmpdir(), "rxgate-"));
 
-/// Starts workerd. `state` is the folder of the Durable Objects' storage: give the same one to open it again.
-export async function startWorkerd({ vars, secrets = SECRETS, bundle = "production", entry = undefined, state = temporary() }) {
+/// Starts workerd. `state` is the folder of the Durable Objects' storage: give the same one to open it again. `otherVars` starts a second Worker with those variables on the same
+/// objects, as for a while during every deploy; it is at `otherHook`.
+export async function startWorkerd({ vars, otherVars = undefined, secrets = SECRETS, bundle = "production", entry = undefined, state = temporary() }) {
   const port = await freePort();
+  const otherPort = otherVars && (await freePort());
   const folder = temporary();
   const config = join(folder, "config.capnp");
   mkdirSync(state, { recursive: true });
-  writeFileSync(config, capnp({ vars, secrets, modules: modules(bundle, entry), folder, state, port }));
+  writeFileSync(config, capnp({ vars, otherVars, secrets, modules: modules(bundle, entry), folder, state, port, otherPort }));
   const child = spawn(WORKERD, ["serve", "--experimental", config], { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   child.stdout.on("data", (chunk) => (output += chunk));
@@ -46,6 +48,7 @@ export async function startWorkerd({ vars, secrets = SECRETS, bundle = "producti
   const worker = {
     url,
     hook: `${url}/hooks/osigu`,
+    otherHook: otherVars && `http://127.0.0.1:${otherPort}/hooks/osigu`,
     port,
     state,
     pid: child.pid,
@@ -88,33 +91,46 @@ function modules(bundle, entry) {
   ];
 }
 
-function capnp({ vars, secrets, modules, folder, state, port }) {
+function capnp({ vars, otherVars, secrets, modules, folder, state, port, otherPort }) {
   const text = (value) => JSON.stringify(value);
   const kind = (name) => (name.endsWith(".wasm") ? "wasm" : "esModule");
   // Embedded files are found from the configuration's own folder.
-  return `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [
-    (name = "main", worker = .worker),
-    (name = "internet", network = (allow = ["public", "private"])),
-    (name = "state", disk = (path = ${text(state)}, writable = true)),
-  ],
-  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")],
-);
-const worker :Workerd.Worker = (
+  const code = `
   compatibilityDate = "2026-10-01",
   modules = [
 ${modules.map(([name, file]) => `    (name = ${text(name)}, ${kind(name)} = embed ${text(relative(folder, file))}),`).join("\n")}
   ],
-  bindings = [
-    (name = "ENTITIES", durableObjectNamespace = "EntityObject"),
+  globalOutbound = "internet",`;
+  const bindings = (vars) => `
 ${Object.entries(vars).map(([name, value]) => `    (name = ${text(name)}, json = ${text(JSON.stringify(value))}),`).join("\n")}
-${Object.entries(secrets).map(([name, value]) => `    (name = ${text(name)}, text = ${text(value)}),`).join("\n")}
+${Object.entries(secrets).map(([name, value]) => `    (name = ${text(name)}, text = ${text(value)}),`).join("\n")}`;
+  const other = `
+const other :Workerd.Worker = (${code}
+  bindings = [
+    (name = "ENTITIES", durableObjectNamespace = (className = "EntityObject", serviceName = "main")),${otherVars ? bindings(otherVars) : ""}
   ],
-  globalOutbound = "internet",
+);`;
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "main", worker = .worker),
+${otherVars ? `    (name = "other", worker = .other),` : ""}
+    (name = "internet", network = (allow = ["public", "private"])),
+    (name = "state", disk = (path = ${text(state)}, writable = true)),
+  ],
+  sockets = [
+    (name = "http", address = "127.0.0.1:${port}", http = (), service = "main"),
+${otherVars ? `    (name = "other", address = "127.0.0.1:${otherPort}", http = (), service = "other"),` : ""}
+  ],
+);
+const worker :Workerd.Worker = (${code}
+  bindings = [
+    (name = "ENTITIES", durableObjectNamespace = "EntityObject"),${bindings(vars)}
+  ],
   durableObjectNamespaces = [(className = "EntityObject", uniqueKey = "rxgate-tests", enableSql = true)],
   durableObjectStorage = (localDisk = "state"),
 );
+${otherVars ? other : ""}
 `;
 }
 
