@@ -12,6 +12,8 @@ const decoder = new TextDecoder();
 const MAX_BODIES_BYTES = 32 * 1024 * 1024;
 /// For receiving a body: the deadline that the machine has for all of it.
 const RECEIVE_MS = 9000;
+/// Kinds of fault that a log line may name.
+const FAULTS = [WebAssembly.RuntimeError, RangeError, TypeError];
 const HOOK = /^\/hooks\/([^/]+)$/;
 
 let core;
@@ -34,9 +36,10 @@ export default {
   async fetch(request, env, ctx) {
     try {
       return await handle(request, env, ctx);
-    } catch {
-      // A trap: this request only. What it says may hold data, so nobody sees it.
-      log("error", '{"level":"error","code":"internal_error","status":503}');
+    } catch (fault) {
+      // A trap: this request only. Its message may hold data, so only its kind is logged.
+      const kind = FAULTS.find((known) => fault instanceof known)?.name ?? "Error";
+      log("error", `{"level":"error","code":"internal_error","status":503,"fault":"${kind}"}`);
       const headers = { "content-type": "application/json", "retry-after": "5" };
       return new Response('{"code":"internal_error"}', { status: 503, headers });
     }
