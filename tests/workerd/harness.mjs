@@ -144,10 +144,10 @@ export async function freePort() {
 
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/// Waits until `holds()` is true.
+/// Waits until `holds()` is true, or resolves to it.
 export async function until(holds, { within = 20_000, what = "it" } = {}) {
   const end = Date.now() + within;
-  while (!holds()) {
+  while (!(await holds())) {
     if (Date.now() > end) throw new Error(`${what} didn't come about within ${within} ms`);
     await sleep(20);
   }

@@ -1,0 +1,85 @@
+// The Worker with a door to its objects: `/door/{object}/{what}` fills one at once, walks it, counts its rows; `/door/names` tells which objects were asked for.
+
+import production, { EntityObject as Production } from "../../../src/worker/entry.mjs";
+import * as glue from "../../../build/wasm/rxgate.js";
+
+const names = new Set();
+
+export default {
+  async fetch(request, env, ctx) {
+    const { pathname, searchParams } = new URL(request.url);
+    const [, door, object, what] = pathname.split("/");
+    if (door !== "door") {
+      const getByName = (name) => {
+        names.add(name);
+        return env.ENTITIES.getByName(name);
+      };
+      return production.fetch(request, { ...env, ENTITIES: { getByName } }, ctx);
+    }
+    if (object === "names") return Response.json([...names].sort());
+    return Response.json(await env.ENTITIES.getByName(object).door(what, Object.fromEntries(searchParams)));
+  },
+};
+
+export class EntityObject extends Production {
+  #inner;
+  #cursors = [];
+
+  async door(what, { from, to, expires_in_ms }) {
+    const { storage } = this.ctx;
+    switch (what) {
+      case "fill":
+        this.#open().fill(Number(from), Number(to), Number(expires_in_ms));
+        this.#cursors = [];
+        return {};
+      case "multiply":
+        // The first row over and over, each time as another entity: many times faster than one claim and one commit for each.
+        storage.sql.exec(
+          `WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?)
+           INSERT INTO rows (entity, page, expires, packed) SELECT randomblob(16), 0, expires, packed FROM n, (SELECT expires, packed FROM rows LIMIT 1)`,
+          Number(from),
+          Number(to),
+        );
+        return {};
+      case "count":
+        return storage.sql.exec("SELECT COUNT(*) AS rows, COALESCE(SUM(expires > ?), 0) AS live FROM rows", Date.now()).one();
+      case "sweep": {
+        const inner = this.#open();
+        this.#cursors = [];
+        const next = inner.sweep();
+        const written = (start) => {
+          const cursors = this.#cursors.filter(({ statement }) => statement.trim().startsWith(start));
+          return cursors.reduce((sum, { cursor }) => sum + cursor.rowsWritten, 0);
+        };
+        const read = this.#cursors.reduce((sum, { cursor }) => sum + cursor.rowsRead, 0);
+        return { next, read, deletes: written("DELETE"), notes: written("INSERT") };
+      }
+      case "wake":
+        await storage.setAlarm(Date.now());
+        return {};
+      case "alarm":
+        return { at: await storage.getAlarm() };
+      default:
+        throw new Error("no such door");
+    }
+  }
+
+  /// The object's wasm side, on SQL whose cursors are kept, so that they can be asked what they cost.
+  #open() {
+    if (this.#inner) return this.#inner;
+    try {
+      // Not a message: it fails, but then the wasm is there and the tables are made.
+      this.serve(new Uint8Array(0));
+    } catch {}
+    const { sql } = this.ctx.storage;
+    const counted = {
+      exec: (statement, ...bindings) => {
+        const cursor = sql.exec(statement, ...bindings);
+        this.#cursors.push({ statement, cursor });
+        return cursor;
+      },
+    };
+    this.#inner = new glue.EntityObject({ storage: { sql: counted } }, this.env);
+    return this.#inner;
+  }
+}
