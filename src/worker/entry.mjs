@@ -12,6 +12,8 @@ const decoder = new TextDecoder();
 const MAX_BODIES_BYTES = 32 * 1024 * 1024;
 /// For receiving a body: the deadline that the machine has for all of it.
 const RECEIVE_MS = 9000;
+/// No request is under way for longer: the platform ends work half a minute after its sender is gone.
+const MOST_MS = 60_000;
 /// Kinds of fault that a log line may name.
 const FAULTS = [WebAssembly.RuntimeError, RangeError, TypeError];
 const HOOK = /^\/hooks\/([^/]+)$/;
@@ -19,6 +21,7 @@ const HOOK = /^\/hooks\/([^/]+)$/;
 let core;
 let settings;
 let bodiesBytes = 0;
+const rooms = new Set();
 
 /// The instance for new requests: the last one, unless it trapped.
 function currentCore(env) {
@@ -67,28 +70,45 @@ async function handle(request, env, ctx) {
   if (!reading?.max_body || request.method !== "POST" || !request.body) {
     return drive(core, core.begin(inbound, Date.now()), env, ctx);
   }
-  const taken = { bytes: 0 };
+  const work = receiveAndDrive(request, reading.max_body, inbound, env, ctx);
+  // The work goes on, whether the sender waits or not.
+  ctx.waitUntil(work.catch(() => {}));
+  return work;
+}
+
+async function receiveAndDrive(request, limit, inbound, env, ctx) {
+  const room = { bytes: 0, since: inbound.receivedAt };
+  rooms.add(room);
   try {
-    await receive(request, reading.max_body, taken, inbound);
+    await receive(request, limit, room, inbound);
+    // Receiving took time: the instance may have been retired since.
+    const core = currentCore(env);
     const first = core.begin(inbound, Date.now());
     inbound.body = EMPTY;
-    const work = drive(core, first, env, ctx);
-    // From here on the work goes on, whether the sender waits or not.
-    ctx.waitUntil(work.catch(() => {}));
-    return await work;
+    return await drive(core, first, env, ctx);
   } finally {
-    bodiesBytes -= taken.bytes;
+    leave(room);
   }
 }
 
-/// Reads the body into `inbound`, or says there why not. `taken` is what it holds of the isolate's room for bodies.
-async function receive(request, limit, taken, inbound) {
-  const take = (bytes) => {
+/// Takes so much of the isolate's room for bodies, if there is so much left.
+function take(room, bytes) {
+  if (bodiesBytes + bytes > MAX_BODIES_BYTES) {
+    // Work that the platform ended never left.
+    for (const other of rooms) if (Date.now() - other.since > MOST_MS) leave(other);
     if (bodiesBytes + bytes > MAX_BODIES_BYTES) return false;
-    bodiesBytes += bytes;
-    taken.bytes += bytes;
-    return true;
-  };
+  }
+  bodiesBytes += bytes;
+  room.bytes += bytes;
+  return true;
+}
+
+function leave(room) {
+  if (rooms.delete(room)) bodiesBytes -= room.bytes;
+}
+
+/// Reads the body into `inbound`, or says there why not.
+async function receive(request, limit, room, inbound) {
   const announced = request.headers.get("content-length");
   if (announced !== null && Number(announced) > limit) {
     inbound.received = RECEIVED.tooLarge;
@@ -96,7 +116,7 @@ async function receive(request, limit, taken, inbound) {
   }
   try {
     if (announced !== null) {
-      if (take(Number(announced))) inbound.body = new Uint8Array(await within(RECEIVE_MS, request.arrayBuffer()));
+      if (take(room, Number(announced))) inbound.body = new Uint8Array(await within(RECEIVE_MS, request.arrayBuffer()));
       else inbound.received = RECEIVED.overloaded;
       return;
     }
@@ -109,7 +129,7 @@ async function receive(request, limit, taken, inbound) {
       if (done) break;
       length += value.length;
       if (length > limit) inbound.received = RECEIVED.tooLarge;
-      else if (!take(value.length)) inbound.received = RECEIVED.overloaded;
+      else if (!take(room, value.length)) inbound.received = RECEIVED.overloaded;
       if (inbound.received !== RECEIVED.complete) {
         reader.cancel().catch(() => {});
         return;
