@@ -525,7 +525,7 @@ impl Parser<'_> {
             };
             match self.secrets.get(secret) {
                 None => self.fault(&path, NO_SECRET),
-                Some(value) if http::HeaderValue::from_str(value).is_err() || value.is_empty() => {
+                Some(value) if !is_header_value(value) => {
                     self.fault(
                         &path,
                         format!("the secret {secret} can't be a header's value"),
@@ -709,6 +709,11 @@ impl Parser<'_> {
         }
         place
     }
+}
+
+/// Printable ASCII: what lies beyond it reads differently from one HTTP library to the next, and some refuse to send it.
+fn is_header_value(value: &str) -> bool {
+    !value.trim().is_empty() && value.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t'))
 }
 
 struct Table<'v> {

@@ -1,5 +1,6 @@
 //! What a shell has to be able to do, and how it tells what came of it.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::entity;
@@ -24,8 +25,7 @@ pub enum Effect {
     Answer(Box<(Answer, Record)>),
 }
 
-/// A request to an origin.
-#[derive(Debug)]
+/// A request to an origin. `Debug` shows neither its body nor the values of its headers.
 pub struct Delivery {
     /// Where to.
     pub url: String,
@@ -35,6 +35,18 @@ pub struct Delivery {
     pub body: Vec<u8>,
     /// How long to wait.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Delivery")
+            .field("url", &self.url)
+            .field("headers", &names)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("timeout", &self.timeout)
+            .finish()
+    }
 }
 
 /// What came of an effect.

@@ -26,9 +26,14 @@ pub fn check_target(url: &str, development: bool) -> Result<(), TargetFault> {
     if authority.as_str().contains('@') {
         return Err(TargetFault::Credentials);
     }
+    let host = authority.host();
+    let has_port = authority.as_str().len() > host.len();
+    if host.is_empty() || (has_port && authority.port_u16().is_none()) {
+        return Err(TargetFault::NotAUrl);
+    }
     match uri.scheme_str() {
         Some("https") => Ok(()),
-        Some("http") if development && is_loopback(authority.host()) => Ok(()),
+        Some("http") if development && is_loopback(host) => Ok(()),
         Some(_) => Err(TargetFault::NotHttps),
         None => Err(TargetFault::NotAUrl),
     }

@@ -1,1 +1,18 @@
-//! x
+//! The native suites, one binary. A test's name is the sentence that it shows.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on has failed; the settings for tests don't reach their helpers"
+)]
+
+mod auth;
+mod configuration;
+mod debug_output;
+mod decode;
+mod osigu;
+mod outcomes;
+mod support;
+mod types;

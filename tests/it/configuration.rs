@@ -1,0 +1,846 @@
+//! The configuration: what is read, every fault by its path, and what a fault may stop.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rxgate::auth::Stale;
+use rxgate::config::{Config, DEFAULT_BODY_BYTES, MAX_BODY_BYTES, MAX_VAR_BYTES, MAX_VARS};
+use rxgate::delivery::{Format, Pattern, TargetFault, check_target};
+use rxgate::machine::Gateway;
+use serde_json::{Map, Value, json};
+
+use crate::support::{NOW, answer, secrets, signed, table, vars};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A setting of the source, and what it is set to.
+type Change<'a> = (&'a str, Value);
+
+fn parse(vars: &Map<String, Value>) -> Config {
+    Config::parse(vars, &secrets())
+}
+
+fn faults(vars: &Map<String, Value>) -> Vec<String> {
+    listed(&parse(vars))
+}
+
+fn listed(config: &Config) -> Vec<String> {
+    let faults = config.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(config.is_sound(), config.faults.is_empty());
+    faults
+}
+
+/// The least configuration, with some settings of `name` changed; null takes one out.
+fn changed(name: &str, changes: &[Change<'_>]) -> Map<String, Value> {
+    let mut vars = vars();
+    let settings = vars.entry(name).or_insert_with(|| json!({}));
+    let settings = settings.as_object_mut().unwrap();
+    for (setting, value) in changes {
+        if value.is_null() {
+            settings.remove(*setting);
+        } else {
+            settings.insert((*setting).to_owned(), value.clone());
+        }
+    }
+    vars
+}
+
+#[track_caller]
+fn assert_faults(name: &str, changes: &[Change<'_>], expected: &[&str]) {
+    let config = parse(&changed(name, changes));
+    assert_eq!(listed(&config), expected, "{changes:?}");
+}
+
+// ── what is read ──
+
+#[test]
+fn the_least_configuration_is_sound_and_the_rest_has_defaults() {
+    let config = parse(&vars());
+    assert_eq!(listed(&config), [""; 0]);
+    assert_eq!((config.shards, config.previous_shards), (16, None));
+    let source = config.sources["osigu"].as_ref().unwrap();
+    assert_eq!(source.id, "osigu");
+    assert_eq!(source.scheme.tolerance, Duration::from_secs(300));
+    assert_eq!(source.scheme.stale, Stale::Refuse);
+    assert_eq!(source.max_body, DEFAULT_BODY_BYTES);
+    assert_eq!(DEFAULT_BODY_BYTES, 256 * 1024);
+    assert_eq!(source.window, 7 * DAY);
+    assert_eq!(source.expected.environment, "sandbox");
+    assert_eq!(source.expected.provider_slug, None);
+    assert_eq!(source.expected.api_versions, ["2026-01-01"]);
+    assert_eq!((source.routes.len(), source.destination), (0, 0));
+    let destination = config.destinations[0].as_ref().unwrap();
+    assert_eq!(
+        (destination.id.as_str(), destination.url.as_str()),
+        ("clinic", "https://clinic.example/rxgate")
+    );
+    assert_eq!(destination.format, Format::Canonical);
+    assert_eq!(destination.headers.iter().count(), 0);
+}
+
+#[test]
+fn every_setting_is_read() {
+    let config = Config::parse(
+        &table(&json!({
+            "RXGATE": { "shards": 64, "previous_shards": 16, "development": true },
+            "SOURCE_OSIGU_2": {
+                "provider": "osigu",
+                "environment": "production",
+                "keys": [
+                    { "id": "new", "secret": "OSIGU_KEY" },
+                    { "id": "old", "secret": "OSIGU_KEY", "not_after": "2026-06-25T10:00:00-04:00" },
+                ],
+                "tolerance_seconds": 60,
+                "stale": "accept",
+                "provider_slug": "clinic-example",
+                "accept_api_versions": ["2027-01-01"],
+                "max_body_bytes": 1_048_576,
+                "dedupe_window_days": 90,
+                "destination": "clinic-main",
+                "routes": [{
+                    "types": ["rx.dispense.*"],
+                    "pharmacies": ["pharmacy-x"],
+                    "branches": ["branch_01HX"],
+                    "destination": "local",
+                }],
+            },
+            "DESTINATION_CLINIC_MAIN": {
+                "url": "https://clinic.example/rxgate",
+                "format": "original",
+                "keys": [{ "id": "new", "secret": "CLINIC_KEY" }, { "id": "old", "secret": "CLINIC_KEY" }],
+                "headers": { "Authorization": "CLINIC_BEARER" },
+            },
+            "DESTINATION_LOCAL": {
+                "url": "http://127.0.0.1:8788/",
+                "format": "canonical",
+                "keys": [{ "id": "first", "secret": "CLINIC_KEY" }],
+            },
+            "UNRELATED": "is somebody else's",
+        })),
+        &with_secrets(&[("CLINIC_BEARER", "Bearer abc")]),
+    );
+    assert_eq!(listed(&config), [""; 0]);
+    assert_eq!((config.shards, config.previous_shards), (64, Some(16)));
+    let source = config.sources["osigu-2"].as_ref().unwrap();
+    let ids = |now| -> Vec<String> {
+        let usable = source.scheme.keys.usable(now);
+        usable.map(|key| key.id().as_str().to_owned()).collect()
+    };
+    assert_eq!(ids(NOW), ["new"]);
+    let ten_in_the_west = rxgate::time::Timestamp::parse_rfc3339("2026-06-25T14:00:00Z").unwrap();
+    assert_eq!(ids(ten_in_the_west), ["new", "old"]);
+    assert_eq!(source.scheme.tolerance, Duration::from_secs(60));
+    let horizon = Duration::from_secs(72 * 3600 + 60);
+    assert_eq!(source.scheme.stale, Stale::Accept { horizon });
+    assert_eq!(
+        source.expected.provider_slug.as_deref(),
+        Some("clinic-example")
+    );
+    assert_eq!(source.expected.api_versions, ["2027-01-01", "2026-01-01"]);
+    assert_eq!((source.max_body, source.window), (MAX_BODY_BYTES, 90 * DAY));
+    assert_eq!(config.longest_window(), 90 * DAY);
+    let place = |id: &str| {
+        let of = |d: &Option<rxgate::config::Destination>| d.as_ref().is_some_and(|d| d.id == id);
+        config.destinations.iter().position(of).unwrap()
+    };
+    assert_eq!(source.destination, place("clinic-main"));
+    let [route] = &source.routes[..] else {
+        panic!("{:?}", source.routes)
+    };
+    assert_eq!(route.types, [Pattern::parse("rx.dispense.*").unwrap()]);
+    assert_eq!(
+        (&route.pharmacies[..], &route.branches[..]),
+        (
+            &["pharmacy-x".to_owned()][..],
+            &["branch_01HX".to_owned()][..]
+        )
+    );
+    assert_eq!(route.destination, place("local"));
+    let destination = config.destinations[place("clinic-main")].as_ref().unwrap();
+    assert_eq!(destination.format, Format::Original);
+    assert_eq!(
+        destination.headers.iter().collect::<Vec<_>>(),
+        [("authorization", "Bearer abc")]
+    );
+}
+
+fn with_secrets(more: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let mut secrets = secrets();
+    secrets.extend(
+        more.iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    secrets
+}
+
+// ── faults ──
+
+#[test]
+fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
+    let config = Config::parse(
+        &table(&json!({
+            "RXGATE": { "shards": 0, "previous_shards": "16", "development": "yes", "sharts": 4 },
+            "SOURCE_A": "osigu",
+            "SOURCE_B": {
+                "provider": "stripe",
+                "environment": "staging",
+                "keys": [{ "id": "", "secret": "SHORT" }, { "secret": "SHORT" }, { "id": "x", "secret": "NOT_THERE" }, "OSIGU_KEY"],
+                "tolerance_seconds": 0,
+                "stale": "maybe",
+                "provider_slug": 7,
+                "accept_api_versions": "2027-01-01",
+                "max_body_bytes": 1_048_577,
+                "dedupe_window_days": 91,
+                "destination": "nowhere",
+                "routes": [7, { "types": ["RX.*", 7, ""], "pharmacies": [true], "branches": "b", "destination": "elsewhere", "to": 1 }],
+                "tolerance": 300,
+            },
+            "SOURCE_C": {},
+            "DESTINATION_D": {
+                "url": "http://d.example/",
+                "format": "xml",
+                "keys": [{ "id": "k", "secret": "SHORT" }, { "id": 7, "secret": "CLINIC_KEY" }, {}],
+                "headers": { "webhook-id": "CLINIC_KEY", "x y": "CLINIC_KEY", "x-a": 7, "x-b": "NOT_THERE", "x-c": "MULTILINE" },
+                "timeout": 3,
+            },
+            "DESTINATION_E": {},
+            "DESTINATION_": 7,
+        })),
+        &with_secrets(&[("SHORT", "fifteen bytes.."), ("MULTILINE", "a\nb")]),
+    );
+    assert_eq!(
+        listed(&config),
+        [
+            "RXGATE.sharts: is no setting: there are shards, previous_shards, development",
+            "RXGATE.development: isn't true or false",
+            "RXGATE.shards: isn't a whole number from 1 to 4096",
+            "RXGATE.previous_shards: isn't a whole number from 1 to 4096",
+            "DESTINATION_: its name has to be 1 to 64 letters, digits and _",
+            "DESTINATION_: isn't a table",
+            "DESTINATION_D.timeout: is no setting: there are url, format, keys, headers",
+            "DESTINATION_D.url: isn't https (http is for this machine, with RXGATE.development = true)",
+            "DESTINATION_D.format: isn't one of canonical, original",
+            "DESTINATION_D.keys[0].secret: the secret SHORT doesn't start with whsec_",
+            "DESTINATION_D.keys[1].id: isn't a string with something in it",
+            "DESTINATION_D.keys[2].id: is missing",
+            "DESTINATION_D.keys[2].secret: is missing",
+            "DESTINATION_D.keys: has 3 keys: 1 to 2 are needed",
+            "DESTINATION_D.headers.webhook-id: is a header that rxgate sets itself",
+            "DESTINATION_D.headers.x y: isn't a header name",
+            "DESTINATION_D.headers.x-a: isn't the name of a secret",
+            "DESTINATION_D.headers.x-b: isn't the name of a secret that there is",
+            "DESTINATION_D.headers.x-c: the secret MULTILINE can't be a header's value",
+            "DESTINATION_E.url: is missing",
+            "DESTINATION_E.keys: is missing",
+            "SOURCE_A: isn't a table",
+            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, destination, routes",
+            "SOURCE_B.provider: isn't one of osigu",
+            "SOURCE_B.environment: isn't one of sandbox, production",
+            "SOURCE_B.keys[0].id: isn't a string with something in it",
+            "SOURCE_B.keys[1].id: is missing",
+            "SOURCE_B.keys[2].secret: isn't the name of a secret that there is",
+            "SOURCE_B.keys[3]: isn't a table",
+            "SOURCE_B.tolerance_seconds: isn't a whole number from 1 to 86400",
+            "SOURCE_B.stale: isn't one of refuse, accept",
+            "SOURCE_B.max_body_bytes: isn't a whole number from 1 to 1048576",
+            "SOURCE_B.dedupe_window_days: isn't a whole number from 1 to 90",
+            "SOURCE_B.accept_api_versions: isn't a list",
+            "SOURCE_B.provider_slug: isn't a string with something in it",
+            "SOURCE_B.destination: isn't the name of a destination: there are , d, e",
+            "SOURCE_B.routes[0]: isn't a table",
+            "SOURCE_B.routes[1].to: is no setting: there are types, pharmacies, branches, destination",
+            "SOURCE_B.routes[1].types[1]: isn't a string with something in it",
+            "SOURCE_B.routes[1].types[2]: isn't a string with something in it",
+            "SOURCE_B.routes[1].types[0]: isn't a pattern of canonical types: lower-case letters, _, . and *",
+            "SOURCE_B.routes[1].pharmacies[0]: isn't a string with something in it",
+            "SOURCE_B.routes[1].branches: isn't a list",
+            "SOURCE_B.routes[1].destination: isn't the name of a destination: there are , d, e",
+            "SOURCE_C.provider: is missing",
+            "SOURCE_C.environment: is missing",
+            "SOURCE_C.keys: is missing",
+            "SOURCE_C.destination: is missing",
+        ]
+    );
+    assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert!(config.sources.values().all(Option::is_none));
+    assert!(config.destinations.iter().all(Option::is_none));
+}
+
+#[test]
+fn without_a_source_nothing_can_come_in_and_that_is_said() {
+    let expected = ["vars: there is no source: add a table SOURCE_<NAME>"];
+    assert_eq!(
+        listed(&Config::parse(&Map::new(), &BTreeMap::new())),
+        expected
+    );
+    let mut vars = vars();
+    vars.remove("SOURCE_OSIGU");
+    vars.insert("SOURCES".to_owned(), json!({}));
+    assert_eq!(faults(&vars), expected);
+}
+
+#[test]
+fn a_setting_that_there_is_not_is_a_fault_and_not_ignored() {
+    for (name, setting) in [
+        ("SOURCE_OSIGU", "tolerance"),
+        ("SOURCE_OSIGU", "Stale"),
+        ("SOURCE_OSIGU", "verify"),
+        ("DESTINATION_CLINIC", "URL"),
+        ("RXGATE", "shard"),
+    ] {
+        let found = faults(&changed(name, &[(setting, json!(true))]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(&format!("{name}.{setting}: is no setting: there are ")),
+            "{found:?}"
+        );
+    }
+    let key = json!([{ "id": "first", "secret": "OSIGU_KEY", "notafter": "2026-06-25T00:00:00Z" }]);
+    assert_faults(
+        "SOURCE_OSIGU",
+        &[("keys", key)],
+        &["SOURCE_OSIGU.keys[0].notafter: is no setting: there are id, secret, not_after"],
+    );
+}
+
+#[test]
+fn two_settings_whose_names_come_to_the_same_are_both_faulty() {
+    let mut vars = vars();
+    vars.insert("SOURCE_osigu".to_owned(), vars["SOURCE_OSIGU"].clone());
+    vars.insert(
+        "DESTINATION_Clinic".to_owned(),
+        vars["DESTINATION_CLINIC"].clone(),
+    );
+    let config = parse(&vars);
+    assert_eq!(
+        listed(&config),
+        [
+            "DESTINATION_CLINIC: another is called clinic as well",
+            "DESTINATION_Clinic: another is called clinic as well",
+            "SOURCE_OSIGU: another is called osigu as well",
+            "SOURCE_osigu: another is called osigu as well",
+        ]
+    );
+    assert!(config.sources["osigu"].is_none());
+    // A source and a destination may share a name.
+    vars = self::vars();
+    vars.insert(
+        "DESTINATION_OSIGU".to_owned(),
+        vars["DESTINATION_CLINIC"].clone(),
+    );
+    assert_eq!(faults(&vars), [""; 0]);
+}
+
+#[test]
+fn a_name_is_one_to_64_letters_digits_and_underscores() {
+    for (name, sound) in [
+        ("SOURCE_A", true),
+        ("SOURCE_OSIGU_2", true),
+        (&format!("SOURCE_{}", "A".repeat(64)), true),
+        (&format!("SOURCE_{}", "A".repeat(65)), false),
+        ("SOURCE_", false),
+        ("SOURCE_LÓPEZ", false),
+        ("SOURCE_A.B", false),
+        ("SOURCE_A/B", false),
+    ] {
+        let mut vars = vars();
+        let settings = vars.remove("SOURCE_OSIGU").unwrap();
+        vars.insert(name.to_owned(), settings);
+        let expected = format!("{name}: its name has to be 1 to 64 letters, digits and _");
+        let expected = if sound { vec![] } else { vec![expected] };
+        assert_eq!(faults(&vars), expected);
+    }
+}
+
+// ── keys and secrets ──
+
+#[test]
+fn an_empty_or_short_key_is_a_fault_and_the_source_stays_shut() {
+    for (secret, problem) in [
+        ("", "is empty"),
+        ("x", "has 1 bytes: at least 16 are needed"),
+        ("fifteen bytes..", "has 15 bytes: at least 16 are needed"),
+    ] {
+        let config = Config::parse(&vars(), &with_secrets(&[("OSIGU_KEY", secret)]));
+        let expected = format!("SOURCE_OSIGU.keys[0].secret: the secret OSIGU_KEY {problem}");
+        assert_eq!(listed(&config), [expected]);
+        assert!(config.sources["osigu"].is_none());
+    }
+    let config = Config::parse(&vars(), &with_secrets(&[("OSIGU_KEY", "sixteen bytes...")]));
+    assert_eq!(listed(&config), [""; 0]);
+}
+
+#[test]
+fn a_source_has_one_to_four_keys_with_ids_of_their_own() {
+    let keys = |count: usize| -> Value {
+        (0..count)
+            .map(|n| json!({ "id": format!("k{n}"), "secret": "OSIGU_KEY" }))
+            .collect()
+    };
+    for count in [1, 4] {
+        assert_faults("SOURCE_OSIGU", &[("keys", keys(count))], &[]);
+    }
+    assert_faults(
+        "SOURCE_OSIGU",
+        &[("keys", keys(0))],
+        &["SOURCE_OSIGU.keys: has 0 keys: 1 to 4 are needed"],
+    );
+    assert_faults(
+        "SOURCE_OSIGU",
+        &[("keys", keys(5))],
+        &["SOURCE_OSIGU.keys: has 5 keys: 1 to 4 are needed"],
+    );
+    assert_faults(
+        "SOURCE_OSIGU",
+        &[("keys", json!("OSIGU_KEY"))],
+        &["SOURCE_OSIGU.keys: isn't a list"],
+    );
+    assert_faults(
+        "SOURCE_OSIGU",
+        &[("keys", Value::Null)],
+        &["SOURCE_OSIGU.keys: is missing"],
+    );
+    // Also where one of too many is faulty itself.
+    let mut five = keys(5);
+    five[2]["secret"] = json!("NOT_THERE");
+    assert_faults(
+        "SOURCE_OSIGU",
+        &[("keys", five)],
+        &[
+            "SOURCE_OSIGU.keys[2].secret: isn't the name of a secret that there is",
+            "SOURCE_OSIGU.keys: has 5 keys: 1 to 4 are needed",
+        ],
+    );
+    let mut twins = keys(3);
+    twins[2]["id"] = json!("k0");
+    assert_faults(
+        "SOURCE_OSIGU",
+        &[("keys", twins)],
+        &["SOURCE_OSIGU.keys[2].id: is the id of another key"],
+    );
+}
+
+#[test]
+fn one_faulty_key_shuts_the_source_rather_than_leaving_the_others() {
+    let keys =
+        json!([{ "id": "new", "secret": "NOT_THERE" }, { "id": "old", "secret": "OSIGU_KEY" }]);
+    let config = parse(&changed("SOURCE_OSIGU", &[("keys", keys)]));
+    assert!(config.sources["osigu"].is_none());
+}
+
+#[test]
+fn a_keys_not_after_is_a_date_time() {
+    let with = |not_after: Value| {
+        let keys = json!([{ "id": "first", "secret": "OSIGU_KEY", "not_after": not_after }]);
+        faults(&changed("SOURCE_OSIGU", &[("keys", keys)]))
+    };
+    assert_eq!(with(json!("2026-06-25T14:22:11Z")), [""; 0]);
+    for wrong in ["2026-06-25", "tomorrow", "2026-06-25T14:22:11"] {
+        let expected = "SOURCE_OSIGU.keys[0].not_after: isn't an RFC 3339 date-time";
+        assert_eq!(with(json!(wrong)), [expected], "{wrong}");
+    }
+    for wrong in [json!(1_782_397_331), json!(""), Value::Null] {
+        let expected = "SOURCE_OSIGU.keys[0].not_after: isn't a string with something in it";
+        assert_eq!(with(wrong), [expected]);
+    }
+}
+
+#[test]
+fn a_signing_key_of_another_form_says_what_is_wrong_with_it() {
+    for (secret, problem) in [
+        ("", "doesn't start with whsec_"),
+        (
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "doesn't start with whsec_",
+        ),
+        ("whsec_!", "isn't base64 after whsec_"),
+        ("whsec_", "has 0 bytes: 24 to 64 are needed"),
+        ("whsec_AAAA", "has 3 bytes: 24 to 64 are needed"),
+    ] {
+        let config = Config::parse(&vars(), &with_secrets(&[("CLINIC_KEY", secret)]));
+        let expected =
+            format!("DESTINATION_CLINIC.keys[0].secret: the secret CLINIC_KEY {problem}");
+        assert_eq!(listed(&config), [expected]);
+        assert!(config.destinations[0].is_none());
+    }
+    let keys = |count: usize| json!(vec![json!({ "id": "k", "secret": "CLINIC_KEY" }); count]);
+    assert_faults("DESTINATION_CLINIC", &[("keys", keys(2))], &[]);
+    for count in [0, 3] {
+        let expected = format!("DESTINATION_CLINIC.keys: has {count} keys: 1 to 2 are needed");
+        assert_faults("DESTINATION_CLINIC", &[("keys", keys(count))], &[&expected]);
+    }
+}
+
+#[test]
+fn a_secret_that_stands_where_its_name_belongs_is_never_shown() {
+    for pasted in [
+        "osigu-live-key-Zx81",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSx",
+        "4F9A11C2D07B4E8896AB",
+        "JBSWY3DPEHPK3PXP",
+        "SIXTEEN_CAPITALS",
+        "Bearer abc.def",
+        "a\nb",
+    ] {
+        let mut vars = vars();
+        vars["SOURCE_OSIGU"]["keys"][0]["secret"] = json!(pasted);
+        vars["DESTINATION_CLINIC"]["keys"][0]["secret"] = json!(pasted);
+        vars["DESTINATION_CLINIC"]["headers"] = json!({ "authorization": pasted });
+        let config = parse(&vars);
+        assert_eq!(
+            listed(&config),
+            [
+                "DESTINATION_CLINIC.keys[0].secret: isn't the name of a secret that there is",
+                "DESTINATION_CLINIC.headers.authorization: isn't the name of a secret that there is",
+                "SOURCE_OSIGU.keys[0].secret: isn't the name of a secret that there is",
+            ]
+        );
+        assert!(!format!("{config:?}").contains(pasted));
+    }
+}
+
+#[test]
+fn no_fault_carries_the_value_of_a_setting_or_of_a_secret() {
+    // One text in the place of every value, of settings and of secrets: it comes up nowhere.
+    let canary = "canary-7f3a";
+    let setting = || json!(canary);
+    let settings = table(&json!({
+        "RXGATE": { "shards": setting(), "previous_shards": setting(), "development": setting() },
+        "SOURCE_A": {
+            "provider": setting(), "environment": setting(),
+            "keys": [{ "id": setting(), "secret": setting(), "not_after": setting() }, { "id": "k", "secret": "BAD" }],
+            "tolerance_seconds": setting(), "stale": setting(), "provider_slug": [canary],
+            "accept_api_versions": setting(), "max_body_bytes": setting(), "dedupe_window_days": setting(),
+            "destination": setting(),
+            "routes": [{ "types": ["Canary-7f3a"], "pharmacies": setting(), "branches": setting(), "destination": setting() }],
+        },
+        "SOURCE_B": setting(),
+        "DESTINATION_C": {
+            "url": format!("https://{canary}:x@c.example/"), "format": setting(),
+            "keys": [{ "id": setting(), "secret": setting() }, { "id": "k", "secret": "BAD" }],
+            "headers": { "x-a": setting(), "x-b": "BAD_HEADER" },
+        },
+        "DESTINATION_D": { "url": setting(), "keys": setting(), "headers": setting() },
+    }));
+    let secrets = with_secrets(&[("BAD", canary), ("BAD_HEADER", "canary-7f3a\r\nx: y")]);
+    let config = Config::parse(&settings, &secrets);
+    assert_eq!(config.faults.len(), 29, "{:#?}", listed(&config));
+    for fault in listed(&config) {
+        assert!(!fault.to_ascii_lowercase().contains(canary), "{fault}");
+    }
+}
+
+// ── what a fault may stop ──
+
+#[test]
+fn a_faulty_source_does_not_stop_the_others() {
+    let mut vars = vars();
+    vars.insert("SOURCE_FAULTY".to_owned(), json!({ "provider": "osigu" }));
+    vars.insert(
+        "DESTINATION_FAULTY".to_owned(),
+        json!({ "url": "http://x.example/" }),
+    );
+    let mut lost = vars["SOURCE_OSIGU"].clone();
+    lost["destination"] = json!("faulty");
+    vars.insert("SOURCE_LOST".to_owned(), lost);
+    let mut routed = vars["SOURCE_OSIGU"].clone();
+    routed["routes"] = json!([{ "types": ["rx.unknown"], "destination": "faulty" }]);
+    vars.insert("SOURCE_ROUTED".to_owned(), routed);
+    let config = parse(&vars);
+    assert!(!config.is_sound());
+    let sound: Vec<(&str, bool)> = config
+        .sources
+        .iter()
+        .map(|(id, source)| (id.as_str(), source.is_some()))
+        .collect();
+    // Where the destination is faulty, so is the source that needs it.
+    assert_eq!(
+        sound,
+        [
+            ("faulty", false),
+            ("lost", false),
+            ("osigu", true),
+            ("routed", false)
+        ]
+    );
+
+    let gateway = Gateway::new(config);
+    let (answered, _) = answer(&gateway, None, b"{}", NOW);
+    assert_eq!(answered.body, r#"{"code":"signature_missing"}"#);
+}
+
+#[test]
+fn a_faulty_source_answers_503_whatever_it_is_sent() {
+    let vars = changed("SOURCE_OSIGU", &[("keys", json!([]))]);
+    let gateway = Gateway::new(parse(&vars));
+    for header in [None, Some("t=1,v1=0"), Some(signed(b"{}").as_str())] {
+        let (answer, record) = answer(&gateway, header, b"{}", NOW);
+        assert_eq!((answer.status, answer.retry_after), (503, Some(60)));
+        assert_eq!(record.code, "source_misconfigured");
+    }
+}
+
+// ── numbers ──
+
+#[test]
+fn a_window_shorter_than_the_senders_retries_is_a_fault() {
+    let with = |days: u64, more: &[Change<'_>]| {
+        let window = [("dedupe_window_days", json!(days))];
+        faults(&changed("SOURCE_OSIGU", &[&window, more].concat()))
+    };
+    let shorter = |hours: u64| {
+        format!(
+            "SOURCE_OSIGU.dedupe_window_days: is shorter than the {hours} hours for which the sender's requests stay good"
+        )
+    };
+    // Osigu tries again for 72 h.
+    assert_eq!(with(2, &[]), [shorter(72)]);
+    assert_eq!(with(3, &[]), [""; 0]);
+    // Where stale requests are accepted, the last retry may be followed by a replay within the tolerance.
+    let accept = [("stale", json!("accept"))];
+    assert_eq!(with(3, &accept), [shorter(73)]);
+    assert_eq!(with(4, &accept), [""; 0]);
+    // Twice the tolerance comes on top of the retries.
+    let wide = [
+        ("stale", json!("accept")),
+        ("tolerance_seconds", json!(86_400)),
+    ];
+    assert_eq!(with(4, &wide), [shorter(120)]);
+    assert_eq!(with(5, &wide), [""; 0]);
+}
+
+#[test]
+fn numbers_are_whole_and_within_their_range() {
+    for (name, setting, least, most) in [
+        ("SOURCE_OSIGU", "tolerance_seconds", 1_u64, 86_400_u64),
+        ("SOURCE_OSIGU", "max_body_bytes", 1, 1_048_576),
+        ("SOURCE_OSIGU", "dedupe_window_days", 1, 90),
+        ("RXGATE", "shards", 1, 4096),
+        ("RXGATE", "previous_shards", 1, 4096),
+    ] {
+        let out = format!("{name}.{setting}: isn't a whole number from {least} to {most}");
+        for wrong in [
+            json!(least - 1),
+            json!(most + 1),
+            json!(-1),
+            json!(1.5),
+            json!(2.0),
+            json!(u64::MAX),
+            json!("7"),
+            json!(true),
+            json!([7]),
+        ] {
+            assert_eq!(
+                faults(&changed(name, &[(setting, wrong.clone())])),
+                [out.as_str()],
+                "{wrong}"
+            );
+        }
+        let allowed = if setting == "dedupe_window_days" {
+            3
+        } else {
+            least
+        };
+        for right in [allowed, most] {
+            assert_eq!(
+                faults(&changed(name, &[(setting, json!(right))])),
+                [""; 0],
+                "{setting} {right}"
+            );
+        }
+    }
+    assert_faults(
+        "RXGATE",
+        &[("shards", json!(32)), ("previous_shards", json!(32))],
+        &["RXGATE.previous_shards: is the same as shards: leave it out"],
+    );
+}
+
+#[test]
+fn what_the_platform_would_not_take_is_a_fault() {
+    let filled = |more: usize| {
+        let mut vars = vars();
+        vars.extend((0..more).map(|n| (format!("OTHER_{n}"), json!(n))));
+        faults(&vars)
+    };
+    // Two variables and two secrets are there already.
+    assert_eq!(MAX_VARS, 128);
+    assert_eq!(filled(124), [""; 0]);
+    assert_eq!(
+        filled(125),
+        ["vars: more than 128 variables and secrets: the platform takes no more"]
+    );
+
+    assert_eq!(MAX_VAR_BYTES, 5120);
+    let sized = |bytes: usize| {
+        let mut vars = vars();
+        // Two of them are the quotes.
+        vars.insert("OTHER".to_owned(), json!("x".repeat(bytes - 2)));
+        faults(&vars)
+    };
+    assert_eq!(sized(5120), [""; 0]);
+    assert_eq!(
+        sized(5121),
+        ["OTHER: 5121 bytes: the platform takes no more than 5120"]
+    );
+}
+
+// ── destinations ──
+
+#[test]
+fn only_https_without_credentials_is_a_destination() {
+    use TargetFault::{Credentials, Fragment, NotAUrl, NotHttps};
+    for (url, expected) in [
+        ("https://clinic.example/rxgate", Ok(())),
+        ("https://clinic.example", Ok(())),
+        ("HTTPS://CLINIC.EXAMPLE/", Ok(())),
+        ("https://clinic.example:8443/a/b?c=d%20@e", Ok(())),
+        ("https://192.0.2.1/", Ok(())),
+        ("https://[2001:db8::1]/", Ok(())),
+        ("http://clinic.example/", Err(NotHttps)),
+        ("http://127.0.0.1/", Err(NotHttps)),
+        ("ftp://clinic.example/", Err(NotHttps)),
+        ("ws://clinic.example/", Err(NotHttps)),
+        ("https://user@clinic.example/", Err(Credentials)),
+        ("https://user:word@clinic.example/", Err(Credentials)),
+        ("https://:@clinic.example/", Err(Credentials)),
+        ("https://clinic.example/#a", Err(Fragment)),
+        ("https://clinic.example#@other.example/", Err(Fragment)),
+        ("", Err(NotAUrl)),
+        ("clinic.example", Err(NotAUrl)),
+        ("/rxgate", Err(NotAUrl)),
+        ("//clinic.example/", Err(NotAUrl)),
+        ("https:", Err(NotAUrl)),
+        ("https://", Err(NotAUrl)),
+        ("https:///rxgate", Err(NotAUrl)),
+        ("https:clinic.example", Err(NotAUrl)),
+        ("https://clinic example/", Err(NotAUrl)),
+        ("https://clinic.example\\@other.example/", Err(NotAUrl)),
+        ("https://clinic.example/\n", Err(NotAUrl)),
+        (" https://clinic.example/", Err(NotAUrl)),
+        ("https://clinic.example:port/", Err(NotAUrl)),
+        ("https://clinic.example:99999/", Err(NotAUrl)),
+        ("https://:443/", Err(NotAUrl)),
+        ("javascript:alert(1)", Err(NotAUrl)),
+        ("data:text/plain,x", Err(NotAUrl)),
+    ] {
+        assert_eq!(check_target(url, false), expected, "{url}");
+    }
+}
+
+#[test]
+fn http_is_for_this_machine_and_only_in_development() {
+    for url in [
+        "http://localhost:8788/",
+        "http://LOCALHOST/",
+        "http://127.0.0.1/",
+        "http://127.9.9.9:1/",
+        "http://[::1]:8788/",
+    ] {
+        assert_eq!(check_target(url, true), Ok(()), "{url}");
+        assert_eq!(
+            check_target(url, false),
+            Err(TargetFault::NotHttps),
+            "{url}"
+        );
+    }
+    for url in [
+        "http://clinic.example/",
+        "http://localhost.example/",
+        "http://127.0.0.1.example/",
+        "http://10.0.0.1/",
+        "http://192.168.0.1/",
+        "http://0.0.0.0/",
+        "http://169.254.169.254/",
+        "http://[::ffff:10.0.0.1]/",
+    ] {
+        assert_eq!(check_target(url, true), Err(TargetFault::NotHttps), "{url}");
+    }
+    let vars = |development: bool| {
+        let mut vars = changed(
+            "DESTINATION_CLINIC",
+            &[("url", json!("http://127.0.0.1:8788/"))],
+        );
+        vars.insert("RXGATE".to_owned(), json!({ "development": development }));
+        faults(&vars)
+    };
+    assert_eq!(vars(true), [""; 0]);
+    let expected = "DESTINATION_CLINIC.url: isn't https (http is for this machine, with RXGATE.development = true)";
+    assert_eq!(vars(false), [expected]);
+}
+
+#[test]
+fn a_url_that_is_refused_says_why_by_its_path_and_is_not_repeated() {
+    for (url, problem) in [
+        (
+            "https://canary:x@c.example/",
+            "carries a user name or password: use headers with a secret",
+        ),
+        (
+            "https://c.example/#canary",
+            "carries a fragment, which is never sent",
+        ),
+        ("canary", "isn't an absolute URL"),
+    ] {
+        let expected = format!("DESTINATION_CLINIC.url: {problem}");
+        assert_faults("DESTINATION_CLINIC", &[("url", json!(url))], &[&expected]);
+    }
+}
+
+#[test]
+fn a_static_header_may_not_be_one_of_ours() {
+    let with = |name: &str| {
+        let vars = changed(
+            "DESTINATION_CLINIC",
+            &[("headers", json!({ name: "BEARER" }))],
+        );
+        listed(&Config::parse(
+            &vars,
+            &with_secrets(&[("BEARER", "Bearer abc")]),
+        ))
+    };
+    for name in ["authorization", "X-Api-Key", "cf-access-client-secret"] {
+        assert_eq!(with(name), [""; 0], "{name}");
+    }
+    for name in [
+        "webhook-id",
+        "Webhook-Signature",
+        "webhook-timestamp",
+        "webhook-anything",
+        "Host",
+        "content-type",
+        "Content-Length",
+        "transfer-encoding",
+        "Connection",
+        "user-agent",
+    ] {
+        let expected =
+            format!("DESTINATION_CLINIC.headers.{name}: is a header that rxgate sets itself");
+        assert_eq!(with(name), [expected]);
+    }
+    for name in ["", "x y", "x:y", "x\r\ny", "é"] {
+        let expected = format!("DESTINATION_CLINIC.headers.{name}: isn't a header name");
+        assert_eq!(with(name), [expected]);
+    }
+    assert_faults(
+        "DESTINATION_CLINIC",
+        &[("headers", json!(["BEARER"]))],
+        &["DESTINATION_CLINIC.headers: isn't a table of header names to secret names"],
+    );
+}
+
+#[test]
+fn a_static_headers_value_is_one_line_with_something_in_it() {
+    let with = |value: &str| {
+        let vars = changed(
+            "DESTINATION_CLINIC",
+            &[("headers", json!({ "x-a": "VALUE" }))],
+        );
+        listed(&Config::parse(&vars, &with_secrets(&[("VALUE", value)])))
+    };
+    assert_eq!(with("Bearer abc\t=="), [""; 0]);
+    for value in ["", " ", "a\nb", "a\r\nx: y", "a\0", "López"] {
+        let expected = "DESTINATION_CLINIC.headers.x-a: the secret VALUE can't be a header's value";
+        assert_eq!(with(value), [expected], "{value:?}");
+    }
+}

@@ -1,0 +1,156 @@
+//! What `Debug` shows of everything that holds a secret or a body: never the secret, never the body.
+
+use std::time::Duration;
+
+use insta::assert_debug_snapshot;
+use rxgate::auth::{HmacSha256, KeyId, Keyring, Mac, RawBody};
+use rxgate::config::Config;
+use rxgate::delivery::{SigningKey, SigningKeys};
+use rxgate::effect::{Delivery, Effect};
+use rxgate::machine::{Gateway, Machine};
+use serde_json::json;
+
+use crate::support::{KEY, NOW, body, key, scheme, secrets, signed, vars};
+
+const OURS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const BEARER: &str = "Bearer canary-7f3a";
+
+/// Neither as it is, nor as bytes, hex or base64.
+#[track_caller]
+fn assert_hidden(shown: &str, secret: &str) {
+    use base64::Engine;
+    let base64 = base64::engine::general_purpose::STANDARD.encode(secret);
+    let list = format!("{:?}", secret.as_bytes());
+    let list = list.trim_matches(['[', ']']);
+    for form in [
+        secret,
+        &crate::support::hex(secret.as_bytes()),
+        base64.trim_end_matches('='),
+        list,
+    ] {
+        assert!(!shown.contains(form), "{form} in {shown}");
+    }
+}
+
+#[test]
+fn a_key_shows_its_id_and_until_when_it_holds() {
+    assert_debug_snapshot!(key("first", KEY, Some(NOW)));
+}
+
+#[test]
+fn a_keyring_shows_ids() {
+    let keys = vec![
+        key("new", "the-key-that-comes-in", None),
+        key("old", KEY, Some(NOW)),
+    ];
+    assert_debug_snapshot!(Keyring::new(keys));
+}
+
+#[test]
+fn a_hash_and_its_tag_show_nothing() {
+    let mac = HmacSha256::new(KEY.as_bytes()).unwrap();
+    assert_eq!(format!("{mac:?}"), "HmacSha256(..)");
+    assert_eq!(format!("{:?}", mac.tag(&[b"x"])), "Tag(..)");
+}
+
+#[test]
+fn signing_keys_show_ids() {
+    let key = |id| SigningKey::parse(KeyId::new(id), OURS).unwrap();
+    assert_debug_snapshot!(SigningKeys::new(vec![key("new"), key("old")]));
+}
+
+#[test]
+fn a_raw_body_shows_its_length() {
+    assert_eq!(
+        format!("{:?}", RawBody::new("López".as_bytes())),
+        "RawBody(6 bytes)"
+    );
+}
+
+#[test]
+fn verified_bytes_show_their_length_and_who_vouches() {
+    let sent = body("prescription_issued");
+    let header = signed(&sent);
+    let scheme = scheme();
+    let verified = scheme.authenticate(Some(&header), RawBody::new(&sent), NOW);
+    assert_debug_snapshot!(verified);
+}
+
+fn config() -> Config {
+    let mut vars = vars();
+    vars["DESTINATION_CLINIC"]["headers"] = json!({ "authorization": "BEARER" });
+    let mut secrets = secrets();
+    secrets.insert("BEARER".to_owned(), BEARER.to_owned());
+    let config = Config::parse(&vars, &secrets);
+    assert_eq!(config.faults, []);
+    config
+}
+
+#[test]
+fn headers_show_their_names() {
+    let config = config();
+    let destination = config.destinations[0].as_ref().unwrap();
+    assert_eq!(format!("{:?}", destination.headers), r#"["authorization"]"#);
+    assert_eq!(
+        destination.headers.iter().collect::<Vec<_>>(),
+        [("authorization", BEARER)]
+    );
+}
+
+#[test]
+fn a_whole_configuration_shows_no_secret() {
+    let config = config();
+    assert_debug_snapshot!(config);
+    for shown in [format!("{config:?}"), format!("{:?}", Gateway::new(config))] {
+        for secret in [KEY, OURS, "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", BEARER] {
+            assert_hidden(&shown, secret);
+        }
+    }
+}
+
+#[test]
+fn a_delivery_shows_the_names_of_its_headers_and_the_length_of_its_body() {
+    let delivery = Delivery {
+        url: "https://clinic.example/rxgate".to_owned(),
+        headers: vec![("authorization".to_owned(), BEARER.to_owned())],
+        body: body("prescription_issued"),
+        timeout: Duration::from_secs(8),
+    };
+    assert_debug_snapshot!(Effect::Deliver(Box::new(delivery)));
+}
+
+#[test]
+fn a_machine_that_waits_for_its_claim_shows_nothing_of_the_event() {
+    let sent = String::from_utf8(body("prescription_issued")).unwrap();
+    let header = signed(sent.as_bytes());
+    let inbound = rxgate::inbound::Inbound {
+        method: "POST",
+        source: "osigu",
+        received: rxgate::inbound::Received::Complete,
+        signature: None,
+        content_type: Some("application/json"),
+        traceparent: None,
+        body: RawBody::new(sent.as_bytes()),
+    };
+    let shown = format!("{inbound:?}");
+    let inbound = rxgate::inbound::Inbound {
+        signature: Some(&header),
+        ..inbound
+    };
+    let (machine, effect) = Machine::begin(&Gateway::new(config()), inbound, NOW, NOW);
+    assert!(matches!(effect, Effect::Ask { .. }));
+    for shown in [shown, format!("{machine:?}"), format!("{effect:?}")] {
+        for secret in [
+            "López",
+            "Ana",
+            "pat_01HX",
+            "RX-2026-9182",
+            "rx_01HXB",
+            "J45.0",
+            KEY,
+            BEARER,
+        ] {
+            assert_hidden(&shown, secret);
+        }
+    }
+}

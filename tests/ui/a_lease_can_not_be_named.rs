@@ -1,0 +1,4 @@
+// E0603
+use rxgate::machine::Lease;
+
+fn main() {}
