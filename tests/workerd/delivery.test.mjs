@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { request } from "node:http";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { HTTP } from "cloudevents";
 import { Webhook, WebhookVerificationError } from "standardwebhooks";
@@ -327,19 +329,43 @@ describe("the lease", { concurrency: true }, () => {
     assert.equal((await send(worker, event)).code, "duplicate");
   });
 
-  test("isn't needed where only the sender hangs up: the delivery goes on, and the retry is a duplicate, before the lease would have lapsed and after", async () => {
-    const event = dispense();
+  /// Sends an event to a slow origin, hangs up after a second, and sends it again when the lease would have lapsed. Answers the retries' codes.
+  async function hangUp(to, event, how) {
     rule(event, { delay: 3000 });
     const began = Date.now();
-    await assert.rejects(send(worker, event, { signal: AbortSignal.timeout(1000) }), { name: "TimeoutError" });
-    assert.ok(Date.now() - began < 2500, "it hung up before the origin answered");
-    assert.equal(origin.of(event.id).length, 1);
-    await until(() => recordOf(worker, event)?.code === "delivered", { what: "the delivery" });
-    const retry = await send(worker, event);
-    assert.deepEqual([retry.status, retry.code], [200, "duplicate"]);
+    const headers = { "content-type": "application/json", "x-osigu-signature": osigu.signatureHeader(KEY, event.body) };
+    const sent = request(to.hook, { method: "POST", headers });
+    const ended = new Promise((resolve) => sent.once("close", resolve).on("error", () => {}));
+    let answered = false;
+    sent.once("response", () => (answered = true));
+    sent.end(event.body);
+    await until(() => origin.of(event.id).length === 1, { what: "the delivery" });
+    await sleep(1000 - (Date.now() - began));
+    if (how === "closes") sent.destroy();
+    else sent.socket.resetAndDestroy();
+    await ended;
+    assert.ok(!answered && Date.now() - began < 2500, "it hung up before the origin answered");
+    await sleep(3500 - (Date.now() - began));
+    const early = await send(to, event);
     await sleep(15_500 - (Date.now() - began));
-    const late = await send(worker, event);
-    assert.deepEqual([late.status, late.code], [200, "duplicate"]);
-    assertAttempts(event, 1);
+    const late = await send(to, event);
+    return [early.code, late.code];
+  }
+
+  for (const how of ["closes", "resets"]) {
+    test(`isn't needed where a sender ${how} the connection: the delivery goes on, and the retries are duplicates`, async () => {
+      const event = dispense();
+      assert.deepEqual(await hangUp(worker, event, how), ["duplicate", "duplicate"]);
+      assert.equal(recordOf(worker, event).code, "duplicate");
+      assert.equal(worker.records().filter(({ code, webhook_id }) => code === "delivered" && webhook_id === webhookId(event)).length, 1);
+      assertAttempts(event, 1);
+    });
+  }
+
+  test("is all that is left where the work ends with the connection: a second delivery", async () => {
+    const ending = await start({}, { bundle: "test-hooks", entry: join(import.meta.dirname, "entries/no-wait.mjs") });
+    const event = dispense();
+    assert.deepEqual(await hangUp(ending, event, "resets"), ["in_flight", "delivered"]);
+    assertAttempts(event, 2);
   });
 });
