@@ -119,7 +119,7 @@ pub fn begin(head_len: u32, body_len: u32, received: u8, received_at: f64, now: 
             body: RawBody::new(body),
         };
         #[cfg(feature = "test-hooks")]
-        hooks::trap(&inbound);
+        super::hooks::trap(inbound.traceparent.unwrap_or_default().as_bytes());
         Machine::begin(&gateway, inbound, timestamp(received_at), timestamp(now))
     });
     let handle = NEXT.get();
@@ -258,34 +258,4 @@ fn millis(span: std::time::Duration) -> u64 {
 )]
 fn timestamp(millis: f64) -> Timestamp {
     Timestamp(millis as i64)
-}
-
-/// What only the test build has. `MARK` lets a test see that the production build has none of it.
-#[cfg(feature = "test-hooks")]
-mod hooks {
-    use crate::inbound::Inbound;
-
-    const MARK: &str = "rxgate-test-hooks";
-
-    pub(super) fn trap(inbound: &Inbound<'_>) {
-        match inbound
-            .traceparent
-            .and_then(|value| value.strip_prefix(MARK))
-        {
-            Some(":unreachable") => core::arch::wasm32::unreachable(),
-            Some(":stack") => {
-                std::hint::black_box(dig(1));
-            }
-            _ => {}
-        }
-    }
-
-    /// Digs until the stack is used up.
-    fn dig(depth: u64) -> u64 {
-        let ballast = std::hint::black_box([depth; 64]);
-        if depth == u64::MAX {
-            return depth;
-        }
-        dig(depth + 1) + ballast.iter().sum::<u64>()
-    }
 }

@@ -31,6 +31,8 @@ pub struct EntityObject {
 
 impl DurableObject for EntityObject {
     fn new(state: State, _env: Env) -> Self {
+        // The `worker` crate's hook prints a panic's message, which may hold anything. The trap that follows is logged by `entry.mjs`.
+        std::panic::set_hook(Box::new(|_| {}));
         Self {
             sql: state.storage().sql(),
         }
@@ -52,6 +54,8 @@ impl EntityObject {
 
     /// Answers one message.
     pub fn serve(&self, message: &[u8]) -> Result<Vec<u8>, JsError> {
+        #[cfg(feature = "test-hooks")]
+        super::hooks::trap(message);
         let rows = Rows::new(&self.sql);
         let reply = serve(&rows, message, now())?;
         Ok(reply.pack(rows.cost.get()))

@@ -236,6 +236,9 @@ function within(milliseconds, promise) {
 /// The objects of an isolate share one wasm instance, apart from the machine's. After a trap it is made anew, and each object takes itself from the new one.
 let generation = 0;
 
+/// What an object says of itself. Anything else out of wasm is a trap: it left the instance half-way, whether it is a `WebAssembly.RuntimeError` or not.
+const STORE_FAULT = /^store_/;
+
 /// The Durable Object: SQLite and one alarm, under the protocol in wasm.
 export class EntityObject extends DurableObject {
   #inner;
@@ -282,7 +285,7 @@ export class EntityObject extends DurableObject {
       }
       return what(this.#inner);
     } catch (fault) {
-      if (!(fault instanceof WebAssembly.RuntimeError)) throw fault;
+      if (STORE_FAULT.test(fault?.message)) throw fault;
       if (generation === instance) {
         glue.__wbg_reset_state();
         generation += 1;

@@ -2,3 +2,5 @@
 
 mod edge;
 mod entity_object;
+#[cfg(feature = "test-hooks")]
+mod hooks;
