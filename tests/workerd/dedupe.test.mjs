@@ -42,12 +42,12 @@ function dispense(data = {}) {
   return osigu.event("dispensing.completed", { data: { dispensation_id: unique("dsp"), ...data } });
 }
 
-const send = (worker, event, options = {}) => osigu.send(options.hook ?? worker.hook, event.body, { key: KEY });
+const send = (worker, event, { hook = worker.hook, headers = {} } = {}) => osigu.send(hook, event.body, { key: KEY, headers });
 
 /// Sends, and waits for the log record of just that request.
-async function sendLogged(worker, event) {
+async function sendLogged(worker, event, options) {
   const before = worker.records().length;
-  const answer = await send(worker, event);
+  const answer = await send(worker, event, options);
   await until(() => worker.records().length > before, { what: "the log record" });
   const record = worker.records()[before];
   assert.equal(record.code, answer.code);
@@ -254,6 +254,41 @@ describe("an object that holds many events", () => {
     const { at: next } = await door(worker, OBJECT, "alarm");
     assert.ok(next > Date.now() + 11 * 3600 * 1000, "it rests");
     assert.equal((await send(worker, live)).code, "duplicate");
+  });
+});
+
+describe("an object that fails", () => {
+  /// Sends an event while calls fail, and then again while none does. Says how both ended, and how often the origin got it.
+  async function fail(worker, fault) {
+    const event = dispense();
+    if (fault.startsWith("release")) origin.rule({ status: 500 });
+    const { status, code, retryAfter, calls, record } = await sendLogged(worker, event, { headers: { "x-fault": fault } });
+    const { level, commit, release } = record;
+    const retry = await send(worker, event);
+    return { first: [status, code, retryAfter], calls, level, commit, release, retry: [retry.status, retry.code], deliveries: origin.of(event.id).length };
+  }
+
+  test("never means a lost event or a false duplicate", async () => {
+    const worker = await start({ bundle: "test-hooks", entry: entry("failing.mjs") });
+    const none = { commit: undefined, release: undefined };
+    const unavailable = { first: [503, "store_unavailable", "5"], level: "error", ...none };
+    const delivered = { first: [200, "delivered", null], level: "info", ...none };
+    const failed = { first: [502, "delivery_failed", null], level: "error", ...none };
+    const cases = {
+      // Nothing is delivered without a claim; where the claim was granted and nobody heard of it, its lease has to lapse first.
+      "layout before 1": { ...unavailable, calls: 1, retry: [200, "delivered"], deliveries: 1 },
+      "claim before 1": { ...unavailable, calls: 1, retry: [200, "delivered"], deliveries: 1 },
+      "claim after 1": { ...unavailable, calls: 1, retry: [503, "in_flight"], deliveries: 0 },
+      "claim hang 1": { ...unavailable, calls: 1, retry: [200, "delivered"], deliveries: 1 },
+      // What is delivered is answered so. The commit is tried twice; should it fail, the log says so.
+      "commit before 1": { ...delivered, calls: 3, retry: [200, "duplicate"], deliveries: 1 },
+      "commit after 1": { ...delivered, calls: 3, retry: [200, "duplicate"], deliveries: 1 },
+      "commit after 2": { ...delivered, calls: 3, level: "error", commit: "commit_failed", retry: [200, "duplicate"], deliveries: 1 },
+      "commit before 2": { ...delivered, calls: 3, level: "error", commit: "commit_failed", retry: [503, "in_flight"], deliveries: 1 },
+      "release before 1": { ...failed, calls: 2, release: "release_failed", retry: [503, "in_flight"], deliveries: 1 },
+      "release after 1": { ...failed, calls: 2, release: "release_failed", retry: [200, "delivered"], deliveries: 2 },
+    };
+    for (const [fault, expected] of Object.entries(cases)) assert.deepEqual(await fail(worker, fault), expected, fault);
   });
 });
 
