@@ -152,6 +152,8 @@ impl Config {
         let empty = Value::Object(Map::new());
         let gateway = vars.get("RXGATE").unwrap_or(&empty);
         parser.gateway(gateway, &mut config);
+        // A number of shards that isn't the one that was meant would forget what has been seen.
+        let gateway_is_sound = !parser.faults.iter().any(|f| f.path.starts_with("RXGATE"));
 
         let named = |prefix: &'static str| {
             vars.iter().filter_map(move |(name, value)| {
@@ -170,7 +172,7 @@ impl Config {
             let source = source.filter(|source| {
                 let mut used = source.routes.iter().map(|route| route.destination);
                 let sound = |place| config.destinations.get(place).is_some_and(Option::is_some);
-                sound(source.destination) && used.all(sound)
+                gateway_is_sound && sound(source.destination) && used.all(sound)
             });
             if let Some(source) = &source {
                 longest_window = longest_window.max(source.window);
@@ -341,7 +343,7 @@ impl Parser<'_> {
                 sound = false;
                 continue;
             };
-            let id = self.text(&table, "id", true).map(KeyId::new);
+            let id = self.key_id(&table);
             let not_after = self.text(&table, "not_after", false).map(|text| {
                 let at = Timestamp::parse_rfc3339(text);
                 if at.is_none() {
@@ -380,6 +382,20 @@ impl Parser<'_> {
         }
         self.check_count(table, "keys", MAX_KEYS);
         Keyring::new(keys).filter(|_| sound)
+    }
+
+    /// A key's name goes into logs and events, so it can't be just anything.
+    fn key_id(&mut self, table: &Table<'_>) -> Option<KeyId> {
+        let id = self.text(table, "id", true)?;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if id.len() > 64 || !id.bytes().all(allowed) {
+            self.fault(
+                &table.at("id"),
+                "isn't 1 to 64 letters, digits, -, _ and dots",
+            );
+            return None;
+        }
+        Some(KeyId::new(id))
     }
 
     fn routes(&mut self, table: &Table<'_>, destinations: &[String]) -> Vec<Route> {
@@ -461,7 +477,7 @@ impl Parser<'_> {
         for (path, value) in self.array(table, "keys", true) {
             let table = self.table(&path, value, &["id", "secret"]);
             let parsed = table.and_then(|table| {
-                let id = self.text(&table, "id", true).map(KeyId::new);
+                let id = self.key_id(&table);
                 let (name, text) = self.secret(&table, "secret")?;
                 match SigningKey::parse(id?, text) {
                     Ok(key) => Some(key),

@@ -844,3 +844,24 @@ fn a_static_headers_value_is_one_line_with_something_in_it() {
         assert_eq!(with(value), [expected], "{value:?}");
     }
 }
+
+#[test]
+fn a_faulty_gateway_stops_every_source() {
+    let config = parse(&changed("RXGATE", &[("shards", json!("8"))]));
+    assert_eq!(
+        listed(&config),
+        ["RXGATE.shards: isn't a whole number from 1 to 4096"]
+    );
+    assert!(config.sources.values().all(Option::is_none));
+}
+
+#[test]
+fn a_key_id_is_a_plain_name() {
+    for id in ["with space", "López", "a/b", &"k".repeat(65)] {
+        assert_faults(
+            "SOURCE_OSIGU",
+            &[("keys", json!([{ "id": id, "secret": "OSIGU_KEY" }]))],
+            &["SOURCE_OSIGU.keys[0].id: isn't 1 to 64 letters, digits, -, _ and dots"],
+        );
+    }
+}
