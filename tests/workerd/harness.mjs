@@ -59,6 +59,7 @@ export async function startWorkerd({ vars, otherVars = undefined, secrets = SECR
     kill: async (signal = "SIGKILL") => {
       child.kill(signal);
       await exited;
+      remove(folder);
     },
   };
   for (let tries = 0; tries < 200; tries += 1) {
