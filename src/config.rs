@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::auth::{Key, KeyFault, KeyId, Keyring, MAX_KEYS, MIN_KEY_BYTES, Stale, TimestampedHmac};
 use crate::delivery::{
-    Format, MAX_SIGNING_KEYS, Pattern, Route, SigningKey, SigningKeyFault, SigningKeys,
-    TargetFault, check_target,
+    Format, MAX_SIGNING_KEYS, PERMANENT_STATUSES, Pattern, Route, SigningKey, SigningKeyFault,
+    SigningKeys, TargetFault, check_target,
 };
-use crate::provider::{Expectations, Provider, RetryPolicy};
+use crate::provider::{Expectations, Provider, RetryPolicy, UNKNOWN_TYPE};
 use crate::time::Timestamp;
 
 /// No body above this is ever taken.
@@ -79,6 +79,8 @@ pub struct Destination {
     pub keys: SigningKeys,
     /// Sent with each request. The values are secrets.
     pub headers: Headers,
+    /// With these statuses it says that it won't take an event, however often it is sent.
+    pub permanent: Vec<u16>,
 }
 
 /// Static headers of a destination. The values never show in `Debug`.
@@ -113,6 +115,8 @@ pub struct Config {
     pub shards: u32,
     /// How many there were before.
     pub previous_shards: Option<u32>,
+    /// The longest window of any source, faulty ones included.
+    pub longest_window: Duration,
     /// All that is wrong.
     pub faults: Vec<Fault>,
 }
@@ -144,6 +148,7 @@ impl Config {
             secrets,
             faults,
             development: false,
+            longest_window: Duration::from_secs(DEFAULT_WINDOW_DAYS * DAY),
         };
         let mut config = Self {
             shards: DEFAULT_SHARDS,
@@ -166,7 +171,15 @@ impl Config {
         config.destinations = named("DESTINATION_")
             .map(|(name, id, value)| parser.destination(name, id, value, &destination_ids))
             .collect();
-        let mut longest_window = Duration::ZERO;
+        for name in vars.keys() {
+            let known = ["SOURCE_", "DESTINATION_"];
+            if name != "RXGATE" && !known.iter().any(|prefix| name.starts_with(prefix)) {
+                parser.fault(
+                    name,
+                    "is no setting: there are RXGATE, SOURCE_<NAME> and DESTINATION_<NAME>",
+                );
+            }
+        }
         for (name, id, value) in named("SOURCE_") {
             let source = parser.source(name, id.clone(), value, &source_ids, &destination_ids);
             let source = source.filter(|source| {
@@ -174,24 +187,29 @@ impl Config {
                 let sound = |place| config.destinations.get(place).is_some_and(Option::is_some);
                 gateway_is_sound && sound(source.destination) && used.all(sound)
             });
-            if let Some(source) = &source {
-                longest_window = longest_window.max(source.window);
-            }
             config.sources.insert(id, source);
         }
         if config.sources.is_empty() {
             parser.fault("vars", "there is no source: add a table SOURCE_<NAME>");
         }
+        config.longest_window = parser.longest_window;
         config.faults = parser.faults;
         config
     }
 
-    /// The longest window of any source.
-    pub fn longest_window(&self) -> Duration {
-        let windows = self.sources.values().flatten().map(|source| source.window);
-        windows
-            .max()
-            .unwrap_or(Duration::from_secs(DEFAULT_WINDOW_DAYS * DAY))
+    /// Adds what is wrong at `now`: a source all of whose keys are past their `not_after`.
+    #[must_use]
+    pub fn at(mut self, now: Timestamp) -> Self {
+        for source in self.sources.values().flatten() {
+            if source.scheme.keys.usable(now).next().is_none() {
+                let name = source.id.to_ascii_uppercase().replace('-', "_");
+                self.faults.push(Fault {
+                    path: format!("SOURCE_{name}.keys"),
+                    problem: "are all past their not_after".to_owned(),
+                });
+            }
+        }
+        self
     }
 
     /// Whether nothing is wrong.
@@ -204,6 +222,7 @@ struct Parser<'a> {
     secrets: &'a BTreeMap<String, String>,
     faults: Vec<Fault>,
     development: bool,
+    longest_window: Duration,
 }
 
 impl Parser<'_> {
@@ -287,10 +306,11 @@ impl Parser<'_> {
                 .integer(&table, "dedupe_window_days", 1..=90)
                 .unwrap_or(DEFAULT_WINDOW_DAYS),
         );
+        self.longest_window = self.longest_window.max(window);
         let mut api_versions = self.texts(&table, "accept_api_versions");
         let provider_slug = self.text(&table, "provider_slug", false).map(str::to_owned);
         let destination = self.destination_named(&table, "destination", destinations, true);
-        let routes = self.routes(&table, destinations);
+        let routes = self.routes(&table, provider, destinations);
 
         let provider = provider?;
         let RetryPolicy::Documented { horizon } = provider.retry_policy();
@@ -398,7 +418,17 @@ impl Parser<'_> {
         Some(KeyId::new(id))
     }
 
-    fn routes(&mut self, table: &Table<'_>, destinations: &[String]) -> Vec<Route> {
+    fn routes(
+        &mut self,
+        table: &Table<'_>,
+        provider: Option<Provider>,
+        destinations: &[String],
+    ) -> Vec<Route> {
+        let of_provider = provider
+            .into_iter()
+            .flat_map(Provider::event_types)
+            .map(|(_, canonical)| canonical);
+        let types_there_are: Vec<&str> = of_provider.chain([UNKNOWN_TYPE]).collect();
         let mut routes = Vec::new();
         for (path, value) in self.array(table, "routes", false) {
             let known = ["types", "pharmacies", "branches", "destination"];
@@ -407,13 +437,32 @@ impl Parser<'_> {
             };
             let mut types = Vec::new();
             for (place, text) in self.texts(&table, "types").iter().enumerate() {
+                let path = format!("{}[{place}]", table.at("types"));
                 match Pattern::parse(text) {
-                    Some(pattern) => types.push(pattern),
+                    Some(pattern) if types_there_are.iter().any(|t| pattern.matches(t)) => {
+                        types.push(pattern);
+                    }
+                    Some(_) => self.fault(
+                        &path,
+                        "matches no canonical type, such as rx.dispense.completed",
+                    ),
                     None => self.fault(
-                        &format!("{}[{place}]", table.at("types")),
+                        &path,
                         "isn't a pattern of canonical types: lower-case letters, _, . and *",
                     ),
                 }
+            }
+            let conditions = ["types", "pharmacies", "branches"];
+            for name in conditions {
+                if matches!(table.get(name), Some(Value::Array(list)) if list.is_empty()) {
+                    self.fault(&table.at(name), "is empty: nothing would match");
+                }
+            }
+            if conditions.iter().all(|name| table.get(name).is_none()) {
+                self.fault(
+                    &path,
+                    "has no condition: what no route takes goes to the source's destination",
+                );
             }
             let route = Route {
                 types,
@@ -437,7 +486,8 @@ impl Parser<'_> {
     ) -> Option<Destination> {
         let before = self.faults.len();
         self.check_id(name, &id, destinations);
-        let table = self.table(name, value, &["url", "format", "keys", "headers"])?;
+        let known = ["url", "format", "keys", "headers", "permanent_statuses"];
+        let table = self.table(name, value, &known)?;
         let url = self.text(&table, "url", true).map(str::to_owned);
         if let Some(Err(fault)) = url
             .as_deref()
@@ -461,12 +511,23 @@ impl Parser<'_> {
         };
         let keys = self.signing_keys(&table);
         let headers = self.headers(&table);
+        let mut permanent = Vec::new();
+        for (path, value) in self.array(&table, "permanent_statuses", false) {
+            match value.as_u64().and_then(|n| u16::try_from(n).ok()) {
+                Some(status @ 300..=599) => permanent.push(status),
+                _ => self.fault(&path, "isn't a whole number from 300 to 599"),
+            }
+        }
+        if table.get("permanent_statuses").is_none() {
+            permanent.extend(PERMANENT_STATUSES);
+        }
         let destination = Destination {
             id,
             url: url?,
             format,
             keys: keys?,
             headers,
+            permanent,
         };
         (self.faults.len() == before).then_some(destination)
     }
@@ -530,9 +591,32 @@ impl Parser<'_> {
                 "transfer-encoding",
                 "connection",
                 "user-agent",
+                "content-encoding",
+                "expect",
+                "te",
+                "trailer",
+                "upgrade",
             ];
-            if ours.contains(&parsed.as_str()) || parsed.as_str().starts_with("webhook-") {
-                self.fault(&path, "is a header that rxgate sets itself");
+            // The others of the platform's own, such as cf-access-client-secret, are the operator's to send.
+            let of_platform = [
+                "cf-connecting-ip",
+                "cf-ipcountry",
+                "cf-ray",
+                "cf-visitor",
+                "cf-worker",
+                "cdn-loop",
+            ];
+            let of_sender = |p: Provider| p.signature_header() == parsed.as_str();
+            if ours.contains(&parsed.as_str())
+                || of_platform.contains(&parsed.as_str())
+                || parsed.as_str().starts_with("webhook-")
+                || Provider::ALL.into_iter().any(of_sender)
+            {
+                self.fault(&path, "is a header that rxgate or the platform sets itself");
+                continue;
+            }
+            if map.keys().filter(|k| k.eq_ignore_ascii_case(name)).count() > 1 {
+                self.fault(&path, "stands here twice");
                 continue;
             }
             let Some(secret) = secret.as_str() else {
@@ -698,6 +782,14 @@ impl Parser<'_> {
     fn secret<'v>(&mut self, table: &Table<'v>, name: &str) -> Option<(&'v str, &str)> {
         let secret = self.text(table, name, true)?;
         match self.secrets.get(secret) {
+            // As it comes from a file or an echo: no key would ever match.
+            Some(value) if value.trim() != value => {
+                self.fault(
+                    &table.at(name),
+                    format!("the secret {secret} begins or ends with white space"),
+                );
+                None
+            }
             Some(value) => Some((secret, value)),
             None => {
                 self.fault(&table.at(name), NO_SECRET);

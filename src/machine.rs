@@ -142,7 +142,7 @@ impl Machine {
                     let request = Request::Layout(LayoutRequest {
                         shards: gateway.config.shards,
                         previous: gateway.config.previous_shards,
-                        window: gateway.config.longest_window(),
+                        window: gateway.config.longest_window,
                     });
                     let state = State::Agreeing(Box::new(pending));
                     facts.ask(LAYOUT_OBJECT.to_owned(), request, state, now)
@@ -189,8 +189,8 @@ impl Machine {
                 _ => facts.end(Outcome::StoreUnavailable, None, now),
             },
             State::Delivering(lease, destination) => {
-                let id = gateway.config.destinations.get(destination);
-                facts.record.destination = id.and_then(Option::as_ref).map(|d| d.id.clone());
+                let destination = destination_at(&gateway.config, destination);
+                facts.record.destination = destination.map(|d| d.id.clone());
                 match done {
                     Done::Answered {
                         status,
@@ -200,7 +200,8 @@ impl Machine {
                         let retry_after = retry_after
                             .and_then(|value| parse_retry_after(value, now))
                             .map(|span| span.min(MAX_RETRY_AFTER));
-                        match classify(*status) {
+                        let permanent = destination.map_or(&[][..], |d| &d.permanent);
+                        match classify(*status, permanent) {
                             Fate::Delivered => facts.commit(lease, Again::Possible, now),
                             Fate::Rejected => {
                                 facts.release(lease, Outcome::DeliveryRejected, retry_after, now)
@@ -531,13 +532,13 @@ impl Facts {
     }
 
     fn end(
-        self,
+        mut self,
         outcome: Outcome,
         retry_after: Option<Duration>,
         now: Timestamp,
     ) -> (Machine, Effect) {
         let spec = outcome.spec();
-        let mut record = self.record.clone();
+        let mut record = std::mem::take(&mut self.record);
         let alarming = record.unknown.is_some() || record.commit.is_some();
         record.level = if alarming { Level::Error } else { spec.level }.name();
         record.code = spec.code;

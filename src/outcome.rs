@@ -147,7 +147,7 @@ impl Outcome {
             Self::MethodNotAllowed        => spec(405, "method_not_allowed",         Warn,  None),
             Self::ContentTypeUnsupported  => spec(415, "content_type_unsupported",   Warn,  None),
             Self::BodyTooLarge            => spec(413, "body_too_large",             Warn,  None),
-            Self::BodyIncomplete          => spec(408, "body_incomplete",            Warn,  None),
+            Self::BodyIncomplete          => spec(503, "body_incomplete",            Warn,  Some(5)),
             Self::SignatureMissing        => spec(401, "signature_missing",          Warn,  None),
             Self::SignatureMalformed      => spec(401, "signature_malformed",        Warn,  None),
             Self::SignatureMismatch       => spec(401, "signature_mismatch",         Warn,  None),

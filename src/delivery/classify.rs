@@ -11,11 +11,14 @@ pub enum Fate {
     Failed,
 }
 
-/// 2xx is delivered; what says "this event is wrong" is permanent; everything else may pass, redirects and refused credentials included.
-pub fn classify(status: u16) -> Fate {
+/// What says "this event is wrong", unless the destination's settings say otherwise.
+pub const PERMANENT_STATUSES: [u16; 5] = [400, 410, 413, 415, 422];
+
+/// 2xx is delivered; what the destination counts as permanent is rejected; everything else may pass, redirects and refused credentials included.
+pub fn classify(status: u16, permanent: &[u16]) -> Fate {
     match status {
         200..=299 => Fate::Delivered,
-        400 | 410 | 413 | 415 | 422 => Fate::Rejected,
+        _ if permanent.contains(&status) => Fate::Rejected,
         _ => Fate::Failed,
     }
 }
@@ -26,7 +29,7 @@ mod tests {
 
     #[test]
     fn every_status_has_its_fate() {
-        let of = |wanted| (100..=599).filter(move |&s| classify(s) == wanted);
+        let of = |wanted| (100..=599).filter(move |&s| classify(s, &PERMANENT_STATUSES) == wanted);
         assert_eq!(
             of(Fate::Delivered).collect::<Vec<_>>(),
             (200..=299).collect::<Vec<_>>()
@@ -38,7 +41,11 @@ mod tests {
         for passing in [
             301, 302, 401, 403, 404, 408, 409, 425, 429, 500, 502, 503, 504,
         ] {
-            assert_eq!(classify(passing), Fate::Failed, "{passing}");
+            assert_eq!(
+                classify(passing, &PERMANENT_STATUSES),
+                Fate::Failed,
+                "{passing}"
+            );
         }
     }
 }

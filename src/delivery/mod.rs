@@ -5,7 +5,7 @@ mod request;
 mod route;
 mod target;
 
-pub use classify::{Fate, classify};
+pub use classify::{Fate, PERMANENT_STATUSES, classify};
 pub use request::{Format, MAX_SIGNING_KEYS, SigningKey, SigningKeyFault, SigningKeys, webhook_id};
 pub use route::{Pattern, Route, choose};
 pub use target::{TargetFault, check_target};

@@ -144,7 +144,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::with_capacity(8);
+                let mut entries = Vec::new();
                 while let Some((Key(key), value)) = map.next_entry()? {
                     entries.push((key, value));
                 }

@@ -35,6 +35,9 @@ pub struct Note {
 /// A list of a hundred thousand zeros where objects belong would otherwise make an event of many times its size.
 pub const MAX_NOTES: usize = 64;
 
+/// A megabyte holds a settlement of seven thousand claims, and three hundred thousand empty objects.
+pub const MAX_ELEMENTS: usize = 10_000;
+
 /// Collects notes: the first [`MAX_NOTES`].
 #[derive(Debug, Default)]
 pub struct Notes(RefCell<Vec<Note>>);
@@ -137,24 +140,27 @@ impl<'p, 'a> Fields<'p, 'a> {
             })
     }
 
-    /// An optional array of objects; elements that aren't objects are noted and left out.
-    pub fn objects<'s>(&'s self, field: &'s str) -> Vec<Fields<'s, 'a>> {
+    /// An optional array of objects, each made into something by `read`. Elements that aren't objects are noted and left out, and so is what comes after [`MAX_ELEMENTS`].
+    pub fn objects<T>(&self, field: &str, read: impl Fn(&Fields<'_, 'a>) -> T) -> Vec<T> {
         let elements = self
             .optional(field, "array", |raw| array(raw.get()))
             .unwrap_or_default();
-        let fields = elements.into_iter().enumerate().filter_map(|(index, raw)| {
+        if elements.len() > MAX_ELEMENTS {
+            self.note(field, "array of at most 10000 elements");
+        }
+        let elements = elements.into_iter().take(MAX_ELEMENTS).enumerate();
+        let made = elements.filter_map(|(index, raw)| {
             let object = object(raw.get());
             if object.is_none() {
-                self.notes
-                    .add(&self.path, &format!("{field}[{index}]"), "object");
+                self.note(&format!("{field}[{index}]"), "object");
             }
-            Some(Fields {
+            Some(read(&Fields {
                 object: object?,
                 path: Path::Element(&self.path, field, index),
                 notes: self.notes,
-            })
+            }))
         });
-        fields.collect()
+        made.collect()
     }
 
     /// All entries that are objects, in the order they stand in; null is left out, anything else is noted.

@@ -12,4 +12,4 @@ pub use canonical::{
     Reason, SCHEMA_VERSION, SettlementClaim, SettlementData, Sponsor, State, Total, UnknownData,
 };
 pub use decode::{Document, MAX_DEPTH, Malformed, Object, decode};
-pub use fields::{Fields, Invalid, MAX_NOTES, Note, Notes};
+pub use fields::{Fields, Invalid, MAX_ELEMENTS, MAX_NOTES, Note, Notes};

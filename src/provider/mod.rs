@@ -9,6 +9,9 @@ use crate::auth::Verified;
 use crate::entity::Step;
 use crate::event::{Attributes, Data, Invalid, Malformed};
 
+/// The canonical type of what is authentic and not known.
+pub const UNKNOWN_TYPE: &str = "rx.unknown";
+
 /// The kinds of sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

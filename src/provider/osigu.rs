@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{Context, Decoded, Refusal, Unknown};
+use super::{Context, Decoded, Refusal, UNKNOWN_TYPE, Unknown};
 use crate::auth::Verified;
 use crate::entity::Step;
 use crate::event::{
@@ -17,8 +17,6 @@ use crate::time::Timestamp;
 pub(super) const RETRY_HORIZON: Duration = Duration::from_secs(72 * 3600);
 
 pub(super) const API_VERSIONS: [&str; 1] = ["2026-01-01"];
-
-const UNKNOWN_TYPE: &str = "rx.unknown";
 
 type Text<'a> = Option<Cow<'a, str>>;
 
@@ -143,7 +141,9 @@ fn read_envelope<'a>(
     let kind = KINDS.iter().find(|kind| kind.event_type == event_type);
     let known_version = api_version
         .as_deref()
-        .is_none_or(|version| context.expected.api_versions.iter().any(|v| v == version));
+        .map_or(envelope.raw("api_version").is_none(), |version| {
+            context.expected.api_versions.iter().any(|v| v == version)
+        });
     let (kind, unknown) = match kind {
         None => (None, Some(Unknown::EventType)),
         Some(_) if !known_version => (None, Some(Unknown::ApiVersion)),
@@ -273,13 +273,9 @@ fn read_data<'a>(
                 registration: doctor.text("medical_board_registration"),
             }),
             account,
-            diagnoses: data
-                .objects("diagnoses")
-                .iter()
-                .map(|diagnosis| Diagnosis {
-                    code: diagnosis.text("diagnosis_code"),
-                })
-                .collect(),
+            diagnoses: data.objects("diagnoses", |diagnosis| Diagnosis {
+                code: diagnosis.text("diagnosis_code"),
+            }),
             items: items(data, "medications"),
             notification: data.text("email").map(|address| Notification {
                 channel: "email",
@@ -295,16 +291,12 @@ fn read_data<'a>(
             account,
             status: data.text("status"),
             period: data.text("period"),
-            claims: data
-                .objects("claims")
-                .iter()
-                .map(|claim| SettlementClaim {
-                    id: claim.text("claim_id"),
-                    authorization_id: claim.text("authorization_id"),
-                    status: claim.text("status"),
-                    total: total(claim),
-                })
-                .collect(),
+            claims: data.objects("claims", |claim| SettlementClaim {
+                id: claim.text("claim_id"),
+                authorization_id: claim.text("authorization_id"),
+                status: claim.text("status"),
+                total: total(claim),
+            }),
             total: total(data),
             reason: data.text("rejection_reason").map(reason_text),
             notes: Vec::new(),
@@ -372,16 +364,13 @@ fn sponsor<'a>(data: &Fields<'_, 'a>) -> Option<Sponsor<'a>> {
 }
 
 fn items<'a>(data: &Fields<'_, 'a>, field: &str) -> Vec<Item<'a>> {
-    data.objects(field)
-        .iter()
-        .map(|item| Item {
-            code: item.text("product_code"),
-            quantity: item.decimal("quantity"),
-            unit_price: item.decimal("unit_price"),
-            directions: item.text("posology"),
-            duration_days: item.decimal("duration_days"),
-        })
-        .collect()
+    data.objects(field, |item| Item {
+        code: item.text("product_code"),
+        quantity: item.decimal("quantity"),
+        unit_price: item.decimal("unit_price"),
+        directions: item.text("posology"),
+        duration_days: item.decimal("duration_days"),
+    })
 }
 
 fn total<'a>(data: &Fields<'_, 'a>) -> Option<Total<'a>> {

@@ -3,6 +3,7 @@
 // The boundary is in DESIGN.md §2: numbers go in, an address comes out; one call for each effect.
 
 const HEAD_BYTES = 64 * 1024;
+const BODY_BYTES = 1024 * 1024;
 const ABSENT = "\0";
 // What is wrong with a longer header is the same as with this much of it.
 const MAX_VALUE_CHARS = 8 * 1024;
@@ -42,11 +43,10 @@ export class Core {
   }
 
   /// Reads the configuration; answers { sound, faults, sources: { id: { header, max_body } } }.
-  configure(environment) {
+  configure(environment, now) {
     const json = encoder.encode(JSON.stringify(environment));
-    const memory = this.#memory();
-    memory.set(json, this.#input);
-    return this.#read(this.#call("configure", json.length)).head;
+    this.#put(json, 0);
+    return this.#read(this.#call("configure", json.length, now)).head;
   }
 
   /// Takes a request; answers its first effect.
@@ -54,7 +54,7 @@ export class Core {
     const head = `${line(method)}\n${line(source)}\n${line(contentType)}\n${line(traceparent)}\n${line(signature)}`;
     const memory = this.#memory();
     const { written } = encoder.encodeInto(head, memory.subarray(this.#input, this.#input + HEAD_BYTES));
-    memory.set(body, this.#input + HEAD_BYTES);
+    this.#put(body, HEAD_BYTES);
     return this.#read(this.#call("begin", written, body.length, received, receivedAt, now));
   }
 
@@ -62,7 +62,7 @@ export class Core {
   resume({ handle }, done, now, { status = 0, bytes = undefined, text = undefined } = {}) {
     let length = 0;
     if (bytes) {
-      this.#memory().set(bytes, this.#input);
+      this.#put(bytes, 0);
       length = bytes.length;
     } else if (text) {
       length = encoder.encodeInto(line(text), this.#memory().subarray(this.#input, this.#input + HEAD_BYTES)).written;
@@ -73,6 +73,12 @@ export class Core {
   /// Forgets a request that won't be resumed.
   abandon({ handle }) {
     if (!this.trapped) this.#exports.abandon(handle);
+  }
+
+  /// Copies into the input. What lies behind it is Rust's: nothing may reach that far.
+  #put(bytes, at) {
+    if (at + bytes.length > HEAD_BYTES + BODY_BYTES) throw new RangeError("larger than the input");
+    this.#memory().set(bytes, this.#input + at);
   }
 
   #call(name, ...numbers) {

@@ -63,13 +63,13 @@ struct Reading {
 
 /// Reads the configuration from the input, and says what the shell has to know of it.
 #[wasm_bindgen]
-pub fn configure(len: u32) -> u32 {
+pub fn configure(len: u32, now: f64) -> u32 {
     let environment = INPUT.with_borrow(|input| {
         let json = input.get(..len as usize).unwrap_or_default();
         serde_json::from_slice::<Environment>(json)
     });
     let config = match environment {
-        Ok(Environment { vars, secrets }) => Config::parse(&vars, &secrets),
+        Ok(Environment { vars, secrets }) => Config::parse(&vars, &secrets).at(timestamp(now)),
         Err(_) => Config {
             faults: vec![Fault {
                 path: "vars".to_owned(),
@@ -221,9 +221,12 @@ fn keep(handle: u32, machine: Machine, effect: Effect) -> u32 {
 fn write(handle: u32, head: &[u8], body: &[u8]) -> u32 {
     let mut output = OUTPUT.take();
     output.clear();
-    // A large event isn't worth its memory once it is gone.
-    output.shrink_to(HEAD_BYTES);
-    output.reserve(12 + head.len() + body.len());
+    let needed = 12 + head.len() + body.len();
+    if output.capacity() > HEAD_BYTES.max(needed) {
+        // A large event isn't worth its memory once it is gone.
+        output = Vec::new();
+    }
+    output.reserve(needed);
     for number in [handle, length(head), length(body)] {
         output.extend_from_slice(&number.to_le_bytes());
     }

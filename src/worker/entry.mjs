@@ -27,7 +27,7 @@ const rooms = new Set();
 function currentCore(env) {
   if (core && !core.trapped) return core;
   const fresh = new Core(module);
-  settings = fresh.configure(environment(env));
+  settings = fresh.configure(environment(env), Date.now());
   if (settings.faults.length > 0) {
     log("error", JSON.stringify({ level: "error", code: "configuration_faulty", faults: settings.faults }));
   }
@@ -67,7 +67,8 @@ async function handle(request, env, ctx) {
     body: EMPTY,
     receivedAt,
   };
-  if (!reading?.max_body || request.method !== "POST" || !request.body) {
+  // What is refused whatever its body says isn't read.
+  if (!reading?.max_body || request.method !== "POST" || !request.body || inbound.signature === null) {
     return drive(core, core.begin(inbound, Date.now()), env, ctx);
   }
   const work = receiveAndDrive(request, reading.max_body, inbound, env, ctx);
@@ -77,7 +78,8 @@ async function handle(request, env, ctx) {
 }
 
 async function receiveAndDrive(request, limit, inbound, env, ctx) {
-  const room = { bytes: 0, since: inbound.receivedAt };
+  const room = { bytes: 0, since: inbound.receivedAt, forget: () => {} };
+  clear();
   rooms.add(room);
   try {
     await receive(request, limit, room, inbound);
@@ -85,6 +87,7 @@ async function receiveAndDrive(request, limit, inbound, env, ctx) {
     const core = currentCore(env);
     const first = core.begin(inbound, Date.now());
     inbound.body = EMPTY;
+    room.forget = () => core.abandon(first);
     return await drive(core, first, env, ctx);
   } finally {
     leave(room);
@@ -93,39 +96,42 @@ async function receiveAndDrive(request, limit, inbound, env, ctx) {
 
 /// Takes so much of the isolate's room for bodies, if there is so much left.
 function take(room, bytes) {
-  if (bodiesBytes + bytes > MAX_BODIES_BYTES) {
-    // Work that the platform ended never left.
-    for (const other of rooms) if (Date.now() - other.since > MOST_MS) leave(other);
-    if (bodiesBytes + bytes > MAX_BODIES_BYTES) return false;
-  }
+  if (bodiesBytes + bytes > MAX_BODIES_BYTES) return false;
   bodiesBytes += bytes;
   room.bytes += bytes;
   return true;
+}
+
+/// Work that the platform ended never left. Rooms stand in the order in which they were taken.
+function clear() {
+  for (const room of rooms) {
+    if (Date.now() - room.since < MOST_MS) return;
+    room.forget();
+    leave(room);
+  }
 }
 
 function leave(room) {
   if (rooms.delete(room)) bodiesBytes -= room.bytes;
 }
 
-/// Reads the body into `inbound`, or says there why not.
+/// Reads the body into `inbound`, or says there why not. What a sender announces counts for nothing but an early refusal: room is taken for what has arrived.
 async function receive(request, limit, room, inbound) {
-  const announced = request.headers.get("content-length");
-  if (announced !== null && Number(announced) > limit) {
+  if (Number(request.headers.get("content-length")) > limit) {
     inbound.received = RECEIVED.tooLarge;
     return;
   }
+  const reader = request.body.getReader();
+  const timer = setTimeout(() => {
+    inbound.received = RECEIVED.incomplete;
+    reader.cancel().catch(() => {});
+  }, RECEIVE_MS);
+  const chunks = [];
+  let length = 0;
   try {
-    if (announced !== null) {
-      if (take(room, Number(announced))) inbound.body = new Uint8Array(await within(RECEIVE_MS, request.arrayBuffer()));
-      else inbound.received = RECEIVED.overloaded;
-      return;
-    }
-    const reader = request.body.getReader();
-    const chunks = [];
-    let length = 0;
-    const ends = Date.now() + RECEIVE_MS;
     for (;;) {
-      const { done, value } = await within(ends - Date.now(), reader.read());
+      const { done, value } = await reader.read();
+      if (inbound.received !== RECEIVED.complete) return;
       if (done) break;
       length += value.length;
       if (length > limit) inbound.received = RECEIVED.tooLarge;
@@ -136,16 +142,22 @@ async function receive(request, limit, room, inbound) {
       }
       chunks.push(value);
     }
-    const body = new Uint8Array(length);
-    let at = 0;
-    for (const chunk of chunks) {
-      body.set(chunk, at);
-      at += chunk.length;
-    }
-    inbound.body = body;
+    inbound.body = chunks.length === 1 ? chunks[0] : joined(chunks, length);
   } catch {
     inbound.received = RECEIVED.incomplete;
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+function joined(chunks, length) {
+  const body = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, at);
+    at += chunk.length;
+  }
+  return body;
 }
 
 /// Performs one effect after the other, until there is an answer.

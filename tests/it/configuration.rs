@@ -109,13 +109,13 @@ fn every_setting_is_read() {
                 "format": "original",
                 "keys": [{ "id": "new", "secret": "CLINIC_KEY" }, { "id": "old", "secret": "CLINIC_KEY" }],
                 "headers": { "Authorization": "CLINIC_BEARER" },
+                "permanent_statuses": [404, 410],
             },
             "DESTINATION_LOCAL": {
                 "url": "http://127.0.0.1:8788/",
                 "format": "canonical",
                 "keys": [{ "id": "first", "secret": "CLINIC_KEY" }],
             },
-            "UNRELATED": "is somebody else's",
         })),
         &with_secrets(&[("CLINIC_BEARER", "Bearer abc")]),
     );
@@ -138,7 +138,7 @@ fn every_setting_is_read() {
     );
     assert_eq!(source.expected.api_versions, ["2027-01-01", "2026-01-01"]);
     assert_eq!((source.max_body, source.window), (MAX_BODY_BYTES, 90 * DAY));
-    assert_eq!(config.longest_window(), 90 * DAY);
+    assert_eq!(config.longest_window, 90 * DAY);
     let place = |id: &str| {
         let of = |d: &Option<rxgate::config::Destination>| d.as_ref().is_some_and(|d| d.id == id);
         config.destinations.iter().position(of).unwrap()
@@ -217,7 +217,7 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
             "RXGATE.previous_shards: isn't a whole number from 1 to 4096",
             "DESTINATION_: its name has to be 1 to 64 letters, digits and _",
             "DESTINATION_: isn't a table",
-            "DESTINATION_D.timeout: is no setting: there are url, format, keys, headers",
+            "DESTINATION_D.timeout: is no setting: there are url, format, keys, headers, permanent_statuses",
             "DESTINATION_D.url: isn't https (http is for this machine, with RXGATE.development = true)",
             "DESTINATION_D.format: isn't one of canonical, original",
             "DESTINATION_D.keys[0].secret: the secret SHORT doesn't start with whsec_",
@@ -225,7 +225,7 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
             "DESTINATION_D.keys[2].id: is missing",
             "DESTINATION_D.keys[2].secret: is missing",
             "DESTINATION_D.keys: has 3 keys: 1 to 2 are needed",
-            "DESTINATION_D.headers.webhook-id: is a header that rxgate sets itself",
+            "DESTINATION_D.headers.webhook-id: is a header that rxgate or the platform sets itself",
             "DESTINATION_D.headers.x y: isn't a header name",
             "DESTINATION_D.headers.x-a: isn't the name of a secret",
             "DESTINATION_D.headers.x-b: isn't the name of a secret that there is",
@@ -276,7 +276,8 @@ fn without_a_source_nothing_can_come_in_and_that_is_said() {
     let mut vars = vars();
     vars.remove("SOURCE_OSIGU");
     vars.insert("SOURCES".to_owned(), json!({}));
-    assert_eq!(faults(&vars), expected);
+    let misspelt = "SOURCES: is no setting: there are RXGATE, SOURCE_<NAME> and DESTINATION_<NAME>";
+    assert_eq!(faults(&vars), [misspelt, expected[0]]);
 }
 
 #[test]
@@ -659,9 +660,9 @@ fn numbers_are_whole_and_within_their_range() {
 #[test]
 fn what_the_platform_would_not_take_is_a_fault() {
     let filled = |more: usize| {
-        let mut vars = vars();
-        vars.extend((0..more).map(|n| (format!("OTHER_{n}"), json!(n))));
-        faults(&vars)
+        let mut secrets = secrets();
+        secrets.extend((0..more).map(|n| (format!("OTHER_{n}"), n.to_string())));
+        listed(&Config::parse(&vars(), &secrets))
     };
     // Two variables and two secrets are there already.
     assert_eq!(MAX_VARS, 128);
@@ -675,13 +676,17 @@ fn what_the_platform_would_not_take_is_a_fault() {
     let sized = |bytes: usize| {
         let mut vars = vars();
         // Two of them are the quotes.
-        vars.insert("OTHER".to_owned(), json!("x".repeat(bytes - 2)));
+        vars.insert("SOURCE_LONG".to_owned(), json!("x".repeat(bytes - 2)));
         faults(&vars)
     };
-    assert_eq!(sized(5120), [""; 0]);
+    let no_table = "SOURCE_LONG: isn't a table";
+    assert_eq!(sized(5120), [no_table]);
     assert_eq!(
         sized(5121),
-        ["OTHER: 5121 bytes: the platform takes no more than 5120"]
+        [
+            "SOURCE_LONG: 5121 bytes: the platform takes no more than 5120",
+            no_table
+        ]
     );
 }
 
@@ -813,9 +818,16 @@ fn a_static_header_may_not_be_one_of_ours() {
         "transfer-encoding",
         "Connection",
         "user-agent",
+        "content-encoding",
+        "TE",
+        "upgrade",
+        "cf-connecting-ip",
+        "cf-worker",
+        "X-Osigu-Signature",
     ] {
-        let expected =
-            format!("DESTINATION_CLINIC.headers.{name}: is a header that rxgate sets itself");
+        let expected = format!(
+            "DESTINATION_CLINIC.headers.{name}: is a header that rxgate or the platform sets itself"
+        );
         assert_eq!(with(name), [expected]);
     }
     for name in ["", "x y", "x:y", "x\r\ny", "é"] {
@@ -853,6 +865,101 @@ fn a_faulty_gateway_stops_every_source() {
         ["RXGATE.shards: isn't a whole number from 1 to 4096"]
     );
     assert!(config.sources.values().all(Option::is_none));
+}
+
+#[test]
+fn a_key_that_begins_or_ends_with_white_space_is_a_fault() {
+    for secret in [
+        "osigu-key-0123456789\n",
+        " osigu-key-0123456789",
+        "                ",
+    ] {
+        assert_eq!(
+            listed(&Config::parse(
+                &vars(),
+                &with_secrets(&[("OSIGU_KEY", secret)])
+            )),
+            ["SOURCE_OSIGU.keys[0].secret: the secret OSIGU_KEY begins or ends with white space"]
+        );
+    }
+}
+
+#[test]
+fn a_source_all_of_whose_keys_have_expired_is_a_fault() {
+    let keys = json!([{ "id": "old", "secret": "OSIGU_KEY", "not_after": "2020-01-01T00:00:00Z" }]);
+    let config = parse(&changed("SOURCE_OSIGU", &[("keys", keys)]));
+    assert!(config.is_sound());
+    assert_eq!(
+        listed(&config.at(NOW)),
+        ["SOURCE_OSIGU.keys: are all past their not_after"]
+    );
+    assert_eq!(listed(&parse(&vars()).at(NOW)), [""; 0]);
+}
+
+#[test]
+fn a_static_header_stands_once() {
+    let headers = json!({ "authorization": "OSIGU_KEY", "Authorization": "OSIGU_KEY" });
+    assert_faults(
+        "DESTINATION_CLINIC",
+        &[("headers", headers)],
+        &[
+            "DESTINATION_CLINIC.headers.Authorization: stands here twice",
+            "DESTINATION_CLINIC.headers.authorization: stands here twice",
+        ],
+    );
+}
+
+#[test]
+fn a_route_that_nothing_or_everything_takes_is_a_fault() {
+    for (route, expected) in [
+        (
+            json!({ "types": ["dispensing.*"], "destination": "clinic" }),
+            "routes[0].types[0]: matches no canonical type, such as rx.dispense.completed",
+        ),
+        (
+            json!({ "types": [], "destination": "clinic" }),
+            "routes[0].types: is empty: nothing would match",
+        ),
+        (
+            json!({ "pharmacies": [], "destination": "clinic" }),
+            "routes[0].pharmacies: is empty: nothing would match",
+        ),
+        (
+            json!({ "destination": "clinic" }),
+            "routes[0]: has no condition: what no route takes goes to the source's destination",
+        ),
+    ] {
+        assert_faults(
+            "SOURCE_OSIGU",
+            &[("routes", json!([route]))],
+            &[&format!("SOURCE_OSIGU.{expected}")],
+        );
+    }
+    for types in [
+        json!(["rx.unknown"]),
+        json!(["*"]),
+        json!(["rx.dispense.*"]),
+    ] {
+        let routes = json!([{ "types": types, "destination": "clinic" }]);
+        assert_faults("SOURCE_OSIGU", &[("routes", routes)], &[]);
+    }
+}
+
+#[test]
+fn a_permanent_status_is_a_status_that_an_origin_may_fail_with() {
+    for wrong in [json!(200), json!(600), json!("410"), json!(-1)] {
+        assert_faults(
+            "DESTINATION_CLINIC",
+            &[("permanent_statuses", json!([wrong]))],
+            &["DESTINATION_CLINIC.permanent_statuses[0]: isn't a whole number from 300 to 599"],
+        );
+    }
+    let config = parse(&changed(
+        "DESTINATION_CLINIC",
+        &[("permanent_statuses", json!([]))],
+    ));
+    let destination = config.destinations[0].as_ref().unwrap();
+    assert_eq!(destination.permanent, [0_u16; 0]);
 }
 
 #[test]

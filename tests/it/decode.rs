@@ -325,7 +325,11 @@ fn a_list_of_wrong_things_makes_a_bounded_number_of_notes() {
     let event = event(&sent);
     assert_eq!(MAX_NOTES, 64);
     assert_eq!((event.notes, event.noted().len()), (64, 64));
-    assert_eq!(event.noted()[63], "data.products[63]: object");
+    assert_eq!(
+        event.noted()[0],
+        "data.products: array of at most 10000 elements"
+    );
+    assert_eq!(event.noted()[63], "data.products[62]: object");
     assert!(event.bytes.len() < sent.len() + 8 * 1024);
 }
 

@@ -687,7 +687,10 @@ fn an_optional_field_of_another_type_is_noted_and_the_event_is_delivered_without
                 assert_eq!(event.notes, 1);
                 assert_eq!(event.original().as_bytes(), sent, "{case} {path}");
                 // An element of a list can't be absent: it is left out.
-                if !path.ends_with(']') {
+                if path == "api_version" {
+                    // What can't be read isn't known.
+                    assert_eq!(event.json()["type"], "rx.unknown", "{wrong}");
+                } else if !path.ends_with(']') {
                     let mut json = event.json();
                     json["data"].as_object_mut().unwrap().remove("notes");
                     assert_eq!(json, absent, "{case} {path} {wrong}");
@@ -777,7 +780,7 @@ fn absent_and_null_are_equal() {
 fn several_wrong_fields_are_all_noted_with_their_places() {
     let sent = json!({
         "event_id": "evt_1", "event_type": "dispensing.completed", "created_at": "2026-06-25T14:22:11.789Z",
-        "api_version": 20_260_101, "environment": "sandbox", "provider": "clinic-example",
+        "environment": "sandbox", "provider": "clinic-example",
         "data": {
             "dispensation_id": "dsp_1", "code": 1, "pharmacy": { "provider_slug": 2 },
             "products": [{ "product_code": "MED-042", "quantity": "thirty" }, 7, { "unit_price": [] }],
@@ -787,7 +790,6 @@ fn several_wrong_fields_are_all_noted_with_their_places() {
     let event = event(&bytes(&sent));
     let noted: BTreeSet<String> = event.noted().into_iter().collect();
     let expected = [
-        "api_version: string of 1 to 256 printable characters",
         "data.code: string",
         "data.currency: string",
         "data.pharmacy.provider_slug: string of 1 to 256 printable characters",

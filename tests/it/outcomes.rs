@@ -26,7 +26,6 @@ fn reached(outcome: Outcome) -> Reached {
         | O::MethodNotAllowed
         | O::ContentTypeUnsupported
         | O::BodyTooLarge
-        | O::BodyIncomplete
         | O::SignatureMissing
         | O::SignatureMalformed
         | O::SignatureMismatch
@@ -43,7 +42,8 @@ fn reached(outcome: Outcome) -> Reached {
         | O::ShardsChanged
         | O::SourceMisconfigured
         | O::Overloaded
-        | O::InternalError => Reached::Limbo,
+        | O::InternalError
+        | O::BodyIncomplete => Reached::Limbo,
     }
 }
 
@@ -126,6 +126,8 @@ fn what_somebody_has_to_look_at_is_an_error_in_the_log() {
             Reached::Destination => assert_eq!(level, Level::Info, "{outcome:?}"),
             // Another request holds the event: that is as it should be.
             _ if outcome == Outcome::InFlight => assert_eq!(level, Level::Info),
+            // Whose body it was isn't known.
+            _ if outcome == Outcome::BodyIncomplete => assert_eq!(level, Level::Warn),
             // Authentic requests that come too late are a clock or a retry gone wrong.
             _ if outcome == Outcome::TimestampOutOfTolerance => assert_eq!(level, Level::Error),
             Reached::Nothing => assert_eq!(level, Level::Warn, "{outcome:?}"),
