@@ -15,13 +15,23 @@ export default {
       next = searchParams.get("object");
       return new Response();
     }
-    const getByName = (name) => {
-      names.add(name);
-      return env.ENTITIES.getByName(name);
-    };
-    return production.fetch(request, { ...env, ENTITIES: { getByName } }, ctx);
+    return production.fetch(request, { ...env, ENTITIES: new Listed(env.ENTITIES) }, ctx);
   },
 };
+
+/// A class of its own, as the binding is: a plain object would be a variable.
+class Listed {
+  #objects;
+
+  constructor(objects) {
+    this.#objects = objects;
+  }
+
+  getByName(name) {
+    names.add(name);
+    return this.#objects.getByName(name);
+  }
+}
 
 export class EntityObject extends Production {
   serve(message) {
