@@ -6,6 +6,9 @@ use super::EntityKey;
 use crate::bytes::{Reader, Writer};
 use crate::time::Timestamp;
 
+/// After a change, a Worker of the version before may still run for so long.
+const LINGERING: Duration = Duration::from_secs(24 * 3600);
+
 /// A set of objects that share the entities. No set is used again, not even after a change back to the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Objects {
@@ -39,7 +42,7 @@ pub struct LayoutRequest {
 pub struct Layout {
     objects: Objects,
     previous: Option<Objects>,
-    /// When what the previous objects remember has expired.
+    /// When what the previous objects remember has expired, even if a Worker of the version before has gone on for a while.
     until: Timestamp,
 }
 
@@ -94,7 +97,7 @@ impl Layout {
                 shards: request.shards,
             },
             previous: Some(old.objects),
-            until: now.after(request.window),
+            until: now.after(LINGERING).after(request.window),
         })
     }
 
@@ -174,10 +177,16 @@ mod tests {
         let changed = Layout::agree(Some(first), &ask(8, Some(4)), now).unwrap();
         assert_eq!(Layout::unpack(&changed.pack()), Some(changed));
         assert_eq!(changed.agreed(now).previous, Some(first.objects));
-        assert_eq!(changed.agreed(now.after(WEEK)).previous, None);
+        let kept = LINGERING + WEEK;
+        let end = now.after(kept);
+        assert_eq!(
+            changed.agreed(Timestamp(end.0 - 1)).previous,
+            Some(first.objects)
+        );
+        assert_eq!(changed.agreed(end).previous, None);
         // A Worker of the old version that still starts is refused.
         let answer = Layout::agree(Some(changed), &ask(4, None), now);
-        assert_eq!(answer, refused(8, WEEK));
+        assert_eq!(answer, refused(8, kept));
     }
 
     #[test]
@@ -186,8 +195,8 @@ mod tests {
         let first = Layout::agree(None, &ask(4, None), now).unwrap();
         let changed = Layout::agree(Some(first), &ask(8, Some(4)), now).unwrap();
         let answer = Layout::agree(Some(changed), &ask(4, Some(8)), now);
-        assert_eq!(answer, refused(8, WEEK));
-        let later = now.after(WEEK);
+        assert_eq!(answer, refused(8, LINGERING + WEEK));
+        let later = now.after(LINGERING + WEEK);
         let back = Layout::agree(Some(changed), &ask(4, Some(8)), later).unwrap();
         let key = EntityKey::of("osigu", "authorization/a");
         assert_ne!(first.objects.name(key), back.objects.name(key));

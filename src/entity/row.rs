@@ -1,18 +1,19 @@
 //! Claim, lease, fence, commit, release: all decisions of the dedupe protocol. No storage, no clock.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{EventHash, Step};
 use crate::bytes::{Reader, Writer};
 use crate::time::Timestamp;
 
-/// The head page holds no more entries than this; committed ones move to a page of their own when it would.
+/// The head page holds no more committed entries than this; they move to a page of their own when it would.
 pub const MAX_HEAD_ENTRIES: usize = 64;
 
 /// An entity has no more pages than this besides the head. Beyond, the oldest is overwritten: what came that many events ago is forgotten early rather than anything new refused.
 pub const MAX_PAGES: u32 = 64;
 
-/// No more leases than this at a time for one entity; the next claim waits.
+/// No more leases than this at a time for one entity, running or lapsed; while so many run the next claim waits.
 pub const MAX_LEASED: usize = 256;
 
 /// A lapsed lease is kept for so long, for its holder to commit late if nobody has taken the event since.
@@ -119,6 +120,12 @@ struct Entry {
     until: Timestamp,
 }
 
+impl Entry {
+    fn is_leased(&self) -> bool {
+        self.status == Status::Leased
+    }
+}
+
 /// An entity: what its row says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entity {
@@ -190,6 +197,9 @@ impl Entity {
                 retry_after: now.until(first),
             };
         }
+        if self.head.iter().filter(|entry| entry.is_leased()).count() >= MAX_LEASED {
+            self.forget_lapsed(now);
+        }
         self.last = self
             .last
             .saturating_add(1)
@@ -213,8 +223,8 @@ impl Entity {
         }
     }
 
-    /// Remembers the event for `window`, and says whether that is news. Only the newest lease may; it may even after it lapsed, as long as nobody else has taken
-    /// the event since; and it may twice, since the answer to the first time can get lost.
+    /// Remembers the event for `window`, and says whether that is news. Only the newest lease may; it may even a minute after it lapsed, as long as nobody else has
+    /// taken the event since; and it may twice, since the answer to the first time can get lost.
     pub fn commit(
         &mut self,
         event: EventHash,
@@ -229,7 +239,7 @@ impl Entity {
         {
             return Ok(false);
         }
-        let entry = self.held(event, fence)?;
+        let entry = self.held(event, fence, now)?;
         entry.status = Status::Committed(receipt);
         entry.until = now.after(window);
         self.expires = self.expires.max(now.after(window));
@@ -237,16 +247,23 @@ impl Entity {
     }
 
     /// Gives the event back: the next claim is granted at once. The sequence that was given is not given again.
-    pub fn release(&mut self, event: EventHash, fence: Fence) -> Result<(), LeaseLost> {
-        self.held(event, fence)?;
+    pub fn release(
+        &mut self,
+        event: EventHash,
+        fence: Fence,
+        now: Timestamp,
+    ) -> Result<(), LeaseLost> {
+        self.held(event, fence, now)?;
         self.head.retain(|entry| entry.event != event);
         Ok(())
     }
 
-    /// Marks the entity as living elsewhere from now on: every later claim here is [`Claim::Moved`]. Commits and releases of leases given before still count.
-    /// Says whether that is news.
+    /// Marks the entity as living elsewhere from now on: every later claim here is [`Claim::Moved`]. Commits and releases of leases that still run count; a lapsed
+    /// one is lost, since the entity may be handed over before its holder comes back. Says whether that is news.
     pub fn move_away(&mut self, window: Duration, now: Timestamp) -> bool {
-        let news = !self.moved;
+        let before = self.head.len();
+        self.forget_lapsed(now);
+        let news = !self.moved || self.head.len() < before;
         self.moved = true;
         self.expires = self.expires.max(now.after(window));
         news
@@ -254,42 +271,48 @@ impl Entity {
 
     /// Takes over what another object handed out of this entity. Idempotent. That object waited for its leases: what is committed there is all that counts, and for
     /// the same event the higher fence does.
-    pub fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self, now: Timestamp) {
         self.last = self.last.max(other.last);
         self.expires = self.expires.max(other.expires);
-        if other.top.rank > 0 && other.top.outranks(&self.top) {
+        if !self.top.outranks(&other.top) {
             self.top = other.top;
         }
-        let committed = |entry: &&Entry| entry.status != Status::Leased;
-        for theirs in other.older.iter().chain(&other.head).filter(committed) {
-            match self.find(theirs.event) {
-                Some(ours) if ours.fence >= theirs.fence => {}
-                _ => {
-                    self.head.retain(|entry| entry.event != theirs.event);
-                    self.head.push(*theirs);
+        let ours = self.head.iter().chain(&self.older);
+        let mut newest: BTreeMap<EventHash, Fence> = BTreeMap::new();
+        for Entry { event, fence, .. } in ours {
+            let known = newest.entry(*event).or_insert(*fence);
+            *known = (*known).max(*fence);
+        }
+        let theirs = other.older.iter().chain(&other.head);
+        for entry in theirs.filter(|entry| !entry.is_leased() && now < entry.until) {
+            let known = newest.insert(entry.event, entry.fence);
+            match known {
+                Some(fence) if fence >= entry.fence => {
+                    newest.insert(entry.event, fence);
+                    continue;
                 }
+                Some(_) => self.head.retain(|ours| ours.event != entry.event),
+                None => {}
             }
+            self.head.push(*entry);
         }
     }
 
     /// The pages to store, after a change: the head, and a new page if the head was full.
     pub fn save(&mut self) -> Vec<Page> {
         let mut pages = Vec::new();
-        if self.head.len() > MAX_HEAD_ENTRIES {
-            let (leased, committed): (Vec<_>, Vec<_>) = self
-                .head
-                .drain(..)
-                .partition(|entry| entry.status == Status::Leased);
+        let committed = self.head.iter().filter(|entry| !entry.is_leased());
+        if committed.count() > MAX_HEAD_ENTRIES {
+            let (leased, committed): (Vec<_>, Vec<_>) =
+                self.head.drain(..).partition(Entry::is_leased);
             self.head = leased;
-            if !committed.is_empty() {
-                self.last_page = self.last_page % MAX_PAGES + 1;
-                pages.push(Page {
-                    number: self.last_page,
-                    expires: committed.iter().map(|e| e.until).max().unwrap_or_default(),
-                    packed: write_entries(Writer::default(), &committed).done(),
-                });
-                self.older.extend(committed);
-            }
+            self.last_page = self.last_page % MAX_PAGES + 1;
+            pages.push(Page {
+                number: self.last_page,
+                expires: committed.iter().map(|e| e.until).max().unwrap_or_default(),
+                packed: write_entries(Writer::default(), &committed).done(),
+            });
+            self.older.extend(committed);
         }
         let head = Writer::with_capacity(HEAD_BYTES + self.head.len() * ENTRY_BYTES)
             .u8(VERSION)
@@ -316,24 +339,36 @@ impl Entity {
     fn leases(&self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
         self.head
             .iter()
-            .filter(move |entry| entry.status == Status::Leased && now < entry.until)
+            .filter(move |entry| entry.is_leased() && now < entry.until)
             .map(|entry| entry.until)
     }
 
     fn find(&self, event: EventHash) -> Option<&Entry> {
         let of_event = |entry: &&Entry| entry.event == event;
-        // An event that was claimed again after its page's entry expired stands in the head as well.
-        self.head
-            .iter()
-            .find(of_event)
-            .or_else(|| self.older.iter().find(of_event))
+        // An event that was claimed again after its entry expired stands in an older page still: the head counts, then the newest.
+        self.head.iter().find(of_event).or_else(|| {
+            let older = self.older.iter().filter(of_event);
+            older.max_by_key(|entry| entry.fence)
+        })
     }
 
-    fn held(&mut self, event: EventHash, fence: Fence) -> Result<&mut Entry, LeaseLost> {
+    fn held(
+        &mut self,
+        event: EventHash,
+        fence: Fence,
+        now: Timestamp,
+    ) -> Result<&mut Entry, LeaseLost> {
+        self.forget(now);
         self.head
             .iter_mut()
-            .find(|e| e.event == event && e.fence == fence && e.status == Status::Leased)
+            .find(|e| e.event == event && e.fence == fence && e.is_leased())
             .ok_or(LeaseLost)
+    }
+
+    /// Drops leases that have lapsed. Their holders lose them; nothing else does.
+    fn forget_lapsed(&mut self, now: Timestamp) {
+        self.head
+            .retain(|entry| !entry.is_leased() || now < entry.until);
     }
 
     /// Drops from the head what no longer counts, since the head is about to be written anyway.

@@ -49,7 +49,7 @@ pub fn serve<S: Store>(store: &S, message: &[u8], now: Timestamp) -> Result<Repl
         } => {
             let mut entity = load(store, key)?;
             if let Some(pages) = moved {
-                entity.merge(&unpack_pages(&pages)?);
+                entity.merge(&unpack_pages(&pages)?, now);
             }
             let claim = entity.claim(&request, now);
             if let Claim::Granted { .. } = claim {
@@ -77,7 +77,7 @@ pub fn serve<S: Store>(store: &S, message: &[u8], now: Timestamp) -> Result<Repl
             fence,
         } => {
             let mut entity = load(store, key)?;
-            let settled = entity.release(event, fence);
+            let settled = entity.release(event, fence, now);
             if settled.is_ok() {
                 store.save(key, &entity.save())?;
             }

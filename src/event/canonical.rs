@@ -24,8 +24,10 @@ type Text<'a> = Option<Cow<'a, str>>;
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Attributes<'a> {
     /// The sender's event id.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]
     pub id: Cow<'a, str>,
     /// `/sources/<source id>`. With `id` unique.
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^/sources/[a-z0-9-]+$")))]
     pub source: String,
     /// `rx.<entity>.<what happened>`.
     pub r#type: &'static str,
@@ -34,8 +36,10 @@ pub struct Attributes<'a> {
     pub subject: Option<String>,
     /// When it happened: the data's own instant, else when the sender emitted it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub time: Text<'a>,
     /// Always `application/json`.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "application/json")))]
     pub datacontenttype: &'static str,
     /// `urn:rxgate:schema:<type>:<version>`.
     pub dataschema: String,
@@ -50,6 +54,7 @@ pub struct Attributes<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rxapiversion: Text<'a>,
     /// How the request was authenticated: `signature`.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["signature", "token", "none"])))]
     pub rxauth: &'static str,
     /// Which key matched.
     pub rxkeyid: &'a str,
@@ -61,6 +66,7 @@ pub struct Attributes<'a> {
     pub rxbranch: Text<'a>,
     /// When the sender emitted it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub rxemittedat: Text<'a>,
     /// The trace context of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,14 +78,15 @@ pub struct Attributes<'a> {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Placement {
     /// CloudEvents' sequence: 16 digits, rising per subject.
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[0-9]{16}$")))]
     pub sequence: String,
     /// How the event stands in the order of its entity.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["in_order", "early", "superseded", "out_of_sequence", "late", "unknown"])))]
     pub rxordering: &'static str,
 }
 
 /// An entity's state after all that has been claimed so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum State {
@@ -188,6 +195,10 @@ pub struct AuthorizationData<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
     /// The sender's own payload, untouched.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "serde_json::Map<String, serde_json::Value>")
+    )]
     pub original: &'a RawValue,
 }
 
@@ -222,6 +233,10 @@ pub struct DispenseData<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
     /// The sender's own payload, untouched.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "serde_json::Map<String, serde_json::Value>")
+    )]
     pub original: &'a RawValue,
 }
 
@@ -256,6 +271,10 @@ pub struct PrescriptionData<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
     /// The sender's own payload, untouched.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "serde_json::Map<String, serde_json::Value>")
+    )]
     pub original: &'a RawValue,
 }
 
@@ -290,6 +309,10 @@ pub struct SettlementData<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
     /// The sender's own payload, untouched.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "serde_json::Map<String, serde_json::Value>")
+    )]
     pub original: &'a RawValue,
 }
 
@@ -304,6 +327,10 @@ pub struct UnknownData<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
     /// The sender's own payload, untouched.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "serde_json::Map<String, serde_json::Value>")
+    )]
     pub original: &'a RawValue,
 }
 
@@ -314,6 +341,7 @@ pub struct Entity<'a> {
     /// Such as `authorization`.
     pub r#type: &'static str,
     /// The sender's id of it.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]
     pub id: Cow<'a, str>,
     /// What is shown at the counter.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -407,15 +435,18 @@ pub struct Item<'a> {
     pub code: Text<'a>,
     /// How many: a decimal string with the digits that were sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
     pub quantity: Text<'a>,
     /// The price of one: a decimal string with the digits that were sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
     pub unit_price: Text<'a>,
     /// How to take it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directions: Text<'a>,
     /// For how many days: a decimal string.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
     pub duration_days: Text<'a>,
 }
 
@@ -424,6 +455,7 @@ pub struct Item<'a> {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Total<'a> {
     /// A decimal string with the digits that were sent.
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
     pub amount: Cow<'a, str>,
     /// ISO 4217.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -451,9 +483,11 @@ pub struct Reason<'a> {
 pub struct Change<'a> {
     /// The value before, as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Value>"))]
     pub from: Option<&'a RawValue>,
     /// The value after, as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Value>"))]
     pub to: Option<&'a RawValue>,
 }
 
@@ -471,6 +505,7 @@ pub struct Diagnosis<'a> {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Notification<'a> {
     /// Always `email`.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "email")))]
     pub channel: &'static str,
     /// To whom.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -517,7 +552,7 @@ impl Prepared {
     pub fn new(attributes: &Attributes<'_>, data: &Data<'_>, body_len: usize) -> Self {
         Self {
             attributes: write(attributes, 1024),
-            data: write(data, body_len + 1024),
+            data: write(data, body_len + body_len / 2 + 1024),
         }
     }
 
@@ -551,6 +586,8 @@ impl Prepared {
 fn write<T: Serialize>(value: &T, capacity: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(capacity);
     let _ = serde_json::to_writer(&mut bytes, value);
+    // They are held until the claim is granted, by every request under way.
+    bytes.shrink_to_fit();
     bytes
 }
 

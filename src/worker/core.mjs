@@ -49,13 +49,17 @@ export class Core {
     return this.#read(this.#call("configure", json.length, now)).head;
   }
 
-  /// Takes a request; answers its first effect.
+  /// Takes a request, its body as the chunks in which it arrived; answers its first effect.
   begin({ method, source, contentType, traceparent, signature, received, body, receivedAt }, now) {
     const head = `${line(method)}\n${line(source)}\n${line(contentType)}\n${line(traceparent)}\n${line(signature)}`;
     const memory = this.#memory();
     const { written } = encoder.encodeInto(head, memory.subarray(this.#input, this.#input + HEAD_BYTES));
-    this.#put(body, HEAD_BYTES);
-    return this.#read(this.#call("begin", written, body.length, received, receivedAt, now));
+    let length = 0;
+    for (const chunk of body) {
+      this.#put(chunk, HEAD_BYTES + length);
+      length += chunk.length;
+    }
+    return this.#read(this.#call("begin", written, length, received, receivedAt, now));
   }
 
   /// Says what came of an effect; answers the next one.

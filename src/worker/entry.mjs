@@ -6,7 +6,7 @@ import * as glue from "../../build/wasm/rxgate.js";
 import { entityObject, environment } from "./bindings.mjs";
 import { Core, DONE, RECEIVED } from "./core.mjs";
 
-const EMPTY = new Uint8Array(0);
+const EMPTY = [];
 const decoder = new TextDecoder();
 /// Bodies under way in this isolate, received or announced.
 const MAX_BODIES_BYTES = 32 * 1024 * 1024;
@@ -142,22 +142,12 @@ async function receive(request, limit, room, inbound) {
       }
       chunks.push(value);
     }
-    inbound.body = chunks.length === 1 ? chunks[0] : joined(chunks, length);
+    inbound.body = chunks;
   } catch {
     inbound.received = RECEIVED.incomplete;
   } finally {
     clearTimeout(timer);
   }
-}
-
-function joined(chunks, length) {
-  const body = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, at);
-    at += chunk.length;
-  }
-  return body;
 }
 
 /// Performs one effect after the other, until there is an answer.
