@@ -1,1 +1,155 @@
-//! JSON Schemas of the canonical events, generated from the types.
+//! JSON Schemas (2020-12) of the canonical events, generated from the types that write them.
+//!
+//! What is always written is required, what isn't known is left out and never null, and more may be added to any object: that is no new version.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::State::{
+    Approved, InFlight, Issued, Paid, PartiallyAccepted, Redeemable, Redeemed, Rejected, Voided,
+};
+use super::{
+    Attributes, AuthorizationData, DispenseData, Placement, PrescriptionData, SCHEMA_VERSION,
+    SettlementData, State, UnknownData,
+};
+
+/// The canonical types. Each has a schema of its own.
+pub const TYPES: [&str; 14] = [
+    "rx.authorization.approved",
+    "rx.authorization.rejected",
+    "rx.authorization.updated",
+    "rx.authorization.voided",
+    "rx.dispense.started",
+    "rx.dispense.completed",
+    "rx.dispense.cancelled",
+    "rx.prescription.issued",
+    "rx.prescription.notification_delivered",
+    "rx.prescription.notification_failed",
+    "rx.settlement.paid",
+    "rx.settlement.rejected",
+    "rx.settlement.partially_accepted",
+    "rx.unknown",
+];
+
+/// The schema of a canonical type's whole event; `None` if there is no such type.
+pub fn schema(canonical_type: &str) -> Option<Value> {
+    let canonical_type = TYPES.into_iter().find(|known| *known == canonical_type)?;
+    let mut generator = SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator();
+    let generator = &mut generator;
+    let mut event = part::<Attributes<'static>>(generator);
+    let placement = part::<Placement>(generator);
+    merge(&mut event, "properties", placement.get("properties"));
+    merge(&mut event, "required", placement.get("required"));
+
+    let entity = canonical_type.split('.').nth(1).unwrap_or_default();
+    let (mut data, states): (_, &[State]) = match entity {
+        "authorization" => (
+            part::<AuthorizationData<'static>>(generator),
+            &[Approved, Rejected, Voided],
+        ),
+        "dispense" => (
+            part::<DispenseData<'static>>(generator),
+            &[Redeemable, InFlight, Redeemed],
+        ),
+        "prescription" => (part::<PrescriptionData<'static>>(generator), &[Issued]),
+        "settlement" => (
+            part::<SettlementData<'static>>(generator),
+            &[Paid, Rejected, PartiallyAccepted],
+        ),
+        _ => (part::<UnknownData<'static>>(generator), &[]),
+    };
+    if !states.is_empty() {
+        let state = json!({
+            "description": "The entity's state after all that has been claimed so far.",
+            "enum": states,
+        });
+        merge(&mut data, "properties", Some(&json!({ "state": state })));
+        let about = json!({ "properties": { "type": { "const": entity } } });
+        refine(&mut data, "entity", &about);
+        refine(
+            &mut event,
+            "subject",
+            &json!({ "pattern": format!("^{entity}/") }),
+        );
+        merge(&mut event, "required", Some(&json!(["subject"])));
+    }
+
+    let urn = format!("urn:rxgate:schema:{canonical_type}:{SCHEMA_VERSION}");
+    refine(&mut event, "type", &json!({ "const": canonical_type }));
+    refine(&mut event, "dataschema", &json!({ "const": urn }));
+    let framed = json!({ "specversion": { "const": "1.0" }, "data": data });
+    merge(&mut event, "properties", Some(&framed));
+    merge(
+        &mut event,
+        "required",
+        Some(&json!(["specversion", "data"])),
+    );
+    event.insert(
+        "$schema".to_owned(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
+    event.insert("$id".to_owned(), json!(urn));
+    event.insert("title".to_owned(), json!(canonical_type));
+    event.insert(
+        "description".to_owned(),
+        json!("A CloudEvents 1.0 event in structured mode, as a destination receives it."),
+    );
+    event.insert(
+        "$defs".to_owned(),
+        Value::Object(generator.take_definitions(true)),
+    );
+    let mut event = Value::Object(event);
+    never_null(&mut event);
+    Some(event)
+}
+
+/// The schema of one type, as an object.
+fn part<T: JsonSchema>(generator: &mut SchemaGenerator) -> Map<String, Value> {
+    let schema: Schema = T::json_schema(generator);
+    schema.as_object().cloned().unwrap_or_default()
+}
+
+/// Adds the members of `more` to the object, or its elements to the array, under `key`.
+fn merge(schema: &mut Map<String, Value>, key: &str, more: Option<&Value>) {
+    match (schema.get_mut(key), more) {
+        (Some(Value::Object(ours)), Some(Value::Object(theirs))) => ours.extend(theirs.clone()),
+        (Some(Value::Array(ours)), Some(Value::Array(theirs))) => ours.extend(theirs.clone()),
+        _ => {}
+    }
+}
+
+/// Says more of the property `name`.
+fn refine(schema: &mut Map<String, Value>, name: &str, more: &Value) {
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        merge(properties, name, Some(more));
+    }
+}
+
+/// An `Option` that is `None` isn't written: `null` is no value of it.
+fn never_null(schema: &mut Value) {
+    match schema {
+        Value::Array(values) => values.iter_mut().for_each(never_null),
+        Value::Object(members) => {
+            if let Some(Value::Array(types)) = members.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    members.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = members.get_mut("anyOf") {
+                choices.retain(|choice| *choice != json!({ "type": "null" }));
+                if let [Value::Object(only)] = choices.as_slice() {
+                    let only = only.clone();
+                    members.remove("anyOf");
+                    members.extend(only);
+                }
+            }
+            members.values_mut().for_each(never_null);
+        }
+        _ => {}
+    }
+}

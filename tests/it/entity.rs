@@ -1,0 +1,1267 @@
+//! The protocol of an entity's row: claim, lease, fence, commit, release, move, expiry.
+//!
+//! Random lives of two entities run through [`serve`] on storage that fails, against a model that knows nothing of rows; then what random lives reach too seldom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rxgate::entity::{
+    Agreed, Claim, ClaimRequest, Cost, Entity, EntityKey, EventHash, Fence, LayoutRefused,
+    LayoutRequest, LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED, MAX_PAGES, Objects, Page, Receipt,
+    Reply, Request, Row, Step, WireCorrupt, serve,
+};
+use rxgate::time::Timestamp;
+
+use crate::driver::{Failure, Fault, Memory, START};
+
+const LEASE: Duration = Duration::from_secs(15);
+const WINDOW: Duration = Duration::from_secs(2 * 24 * 3600);
+/// So long after a change of objects a gateway may not have heard of it.
+const LINGERING: Duration = Duration::from_secs(24 * 3600);
+/// So long after it lapsed a lease can still be committed, if nobody took the event since.
+const LATE: Duration = Duration::from_secs(60);
+
+fn entity(n: u8) -> EntityKey {
+    EntityKey([n; 16])
+}
+
+fn event(n: u32) -> EventHash {
+    let mut hash = [0xEE; 16];
+    hash[..4].copy_from_slice(&n.to_be_bytes());
+    EventHash(hash)
+}
+
+fn claim_of(n: u32) -> ClaimRequest {
+    ClaimRequest {
+        event: event(n),
+        step: Step::default(),
+        lease: LEASE,
+        window: WINDOW,
+    }
+}
+
+/// One call through the wire forms of both directions, and how many pages it wrote.
+fn call(store: &Memory, request: &Request, now: Timestamp) -> (Result<Reply, Failure>, u32) {
+    let before = store.written.get();
+    let reply = serve(store, &request.pack(), now);
+    let written = store.written.get() - before;
+    let cost = Cost { read: 7, written };
+    if let Ok(reply) = &reply {
+        assert_eq!(
+            Reply::unpack(&reply.pack(cost)),
+            Ok((reply.clone(), cost)),
+            "a reply arrives as it was sent"
+        );
+    }
+    (reply, written)
+}
+
+fn claim(store: &Memory, claim: ClaimRequest, now: Timestamp) -> (Claim, u32) {
+    let request = Request::Claim {
+        entity: entity(1),
+        claim,
+        moved: None,
+    };
+    match call(store, &request, now) {
+        (Ok(Reply::Claim(claim)), written) => (claim, written),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn granted(store: &Memory, n: u32, now: Timestamp) -> Fence {
+    match claim(store, claim_of(n), now) {
+        (Claim::Granted { fence, .. }, _) => fence,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn commit_request(n: u32, fence: Fence) -> Request {
+    Request::Commit {
+        entity: entity(1),
+        event: event(n),
+        fence,
+        receipt: Receipt::Delivered,
+        window: WINDOW,
+    }
+}
+
+fn release_request(n: u32, fence: Fence) -> Request {
+    Request::Release {
+        entity: entity(1),
+        event: event(n),
+        fence,
+    }
+}
+
+fn settle(store: &Memory, request: &Request, now: Timestamp) -> (Result<(), LeaseLost>, u32) {
+    match call(store, request, now) {
+        (Ok(Reply::Settled(settled)), written) => (settled, written),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Claims and commits.
+#[track_caller]
+fn deliver(store: &Memory, n: u32, now: Timestamp) {
+    let fence = granted(store, n, now);
+    let (settled, _) = settle(store, &commit_request(n, fence), now);
+    assert_eq!(settled, Ok(()), "event {n}");
+}
+
+// ── random lives ────────────────────────────────────────────────────────────
+
+#[derive(Clone, Debug)]
+enum Op {
+    Claim {
+        entity: u8,
+        event: u32,
+        step: Step,
+        /// By a gateway that hasn't heard of the change of objects.
+        stale: bool,
+        /// Whether the reply reaches the claimer, or the claimer is gone.
+        heard: bool,
+        fault: Option<Fault>,
+        move_fault: Option<Fault>,
+    },
+    /// By the holder of one of the last grants.
+    Commit {
+        back: usize,
+        fault: Option<Fault>,
+    },
+    Release {
+        back: usize,
+        fault: Option<Fault>,
+    },
+    Wait(u64),
+    Sweep,
+    /// Another number of objects.
+    Change,
+}
+
+fn fault() -> impl Strategy<Value = Option<Fault>> {
+    prop_oneof![
+        8 => Just(None),
+        1 => Just(Some(Fault::Before)),
+        1 => Just(Some(Fault::Between)),
+        1 => Just(Some(Fault::After)),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0..3_u8, 1..9_u8, 0..4_i64).prop_map(|(rank, state, at)| Step {
+        rank,
+        state: if rank == 0 { 0 } else { state },
+        at: Timestamp(at),
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let event = prop_oneof![8 => 0..3_u32, 1 => Just(FILLERS), 1 => Just(FILLERS + 40), 1 => Just(FILLERS + 62)];
+    let claim = (
+        1..3_u8,
+        event,
+        step(),
+        prop::bool::weighted(0.15),
+        prop::bool::weighted(0.85),
+        fault(),
+        fault(),
+    )
+        .prop_map(
+            |(entity, event, step, stale, heard, fault, move_fault)| Op::Claim {
+                entity,
+                event,
+                step,
+                stale,
+                heard,
+                fault,
+                move_fault,
+            },
+        );
+    let day = 24 * 3600 * 1000;
+    let waits = [
+        1,
+        1,
+        500,
+        14_999,
+        15_000,
+        59_999,
+        60_000,
+        75_001,
+        day - 15_000,
+        day - 1,
+        day,
+        2 * day - 1,
+        2 * day,
+        2 * day + 15_000,
+        3 * day,
+    ];
+    prop_oneof![
+        10 => claim,
+        5 => (0..5_usize, fault()).prop_map(|(back, fault)| Op::Commit { back, fault }),
+        2 => (0..5_usize, fault()).prop_map(|(back, fault)| Op::Release { back, fault }),
+        4 => prop::sample::select(waits.to_vec()).prop_map(Op::Wait),
+        1 => Just(Op::Sweep),
+        1 => Just(Op::Change),
+    ]
+}
+
+/// The first of the events that are committed before a life begins.
+const FILLERS: u32 = 1000;
+
+/// What the model knows of one event.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    lease: Option<Lease>,
+    committed: Option<Committed>,
+    /// A commit that failed half-way may be remembered until then, or not.
+    maybe: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    /// Unknown if the reply was lost on the way.
+    fence: Option<Fence>,
+    until: Timestamp,
+    generation: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    fence: Fence,
+    until: Timestamp,
+}
+
+/// A claim that its holder knows of.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    entity: u8,
+    event: u32,
+    fence: Fence,
+    objects: Objects,
+}
+
+/// The objects, the model, and the clock.
+struct Life {
+    now: Timestamp,
+    objects: BTreeMap<String, Memory>,
+    layout: Memory,
+    current: Objects,
+    /// The objects before the last change, and until when they are asked.
+    before: Option<(Objects, Timestamp)>,
+    known: BTreeMap<(u8, u32), Known>,
+    /// Entities that a generation handed over.
+    handed_over: BTreeSet<(u8, u32)>,
+    top: BTreeMap<u8, Step>,
+    highest: BTreeMap<u8, Fence>,
+    grants: Vec<Grant>,
+    /// Fences that committed at some time.
+    spent: BTreeSet<(u8, u32, Fence)>,
+    fillers: u32,
+}
+
+impl Life {
+    fn new(fillers: u32) -> Self {
+        let mut life = Self {
+            now: START,
+            objects: BTreeMap::new(),
+            layout: Memory::default(),
+            current: Objects {
+                generation: 1,
+                shards: 4,
+            },
+            before: None,
+            known: BTreeMap::new(),
+            handed_over: BTreeSet::new(),
+            top: BTreeMap::new(),
+            highest: BTreeMap::new(),
+            grants: Vec::new(),
+            spent: BTreeSet::new(),
+            fillers,
+        };
+        for n in 0..fillers {
+            life.claim(1, FILLERS + n, Step::default(), false, true, [None, None]);
+            life.commit(0, None);
+        }
+        life
+    }
+
+    fn run(&mut self, op: &Op) {
+        match *op {
+            Op::Claim {
+                entity,
+                event,
+                step,
+                stale,
+                heard,
+                fault,
+                move_fault,
+            } => self.claim(entity, event, step, stale, heard, [fault, move_fault]),
+            Op::Commit { back, fault } => self.commit(back, fault),
+            Op::Release { back, fault } => self.release(back, fault),
+            Op::Wait(millis) => self.now = self.now.after(Duration::from_millis(millis)),
+            Op::Sweep => self
+                .objects
+                .values()
+                .for_each(|store| store.sweep(self.now)),
+            Op::Change => self.change(),
+        }
+    }
+
+    fn call(
+        &mut self,
+        objects: Objects,
+        key: EntityKey,
+        request: &Request,
+        fault: Option<Fault>,
+    ) -> (Result<Reply, Failure>, u32) {
+        let store = self.objects.entry(objects.name(key)).or_default();
+        store.fault.set(fault);
+        let answer = call(store, request, self.now);
+        store.fault.set(None);
+        answer
+    }
+
+    /// Which objects a gateway that asks now is told.
+    fn agreed(&self, shards: u32, previous: Option<u32>) -> Result<Agreed, LayoutRefused> {
+        let request = Request::Layout(LayoutRequest {
+            shards,
+            previous,
+            window: WINDOW,
+        });
+        match call(&self.layout, &request, self.now).0 {
+            Ok(Reply::Layout(agreed)) => agreed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn change(&mut self) {
+        let next = Objects {
+            generation: self.current.generation + 1,
+            shards: if self.current.shards == 4 { 2 } else { 4 },
+        };
+        // Ask as things stand first, so that something is recorded.
+        let _ = self.asked_before();
+        let answer = self.agreed(next.shards, Some(self.current.shards));
+        if let Some(until) = self.before.map(|(_, until)| until)
+            && self.now < until
+        {
+            let refused = LayoutRefused {
+                recorded: self.current.shards,
+                wait: self.now.until(until),
+            };
+            assert_eq!(answer, Err(refused));
+        } else {
+            let agreed = Agreed {
+                objects: next,
+                previous: Some(self.current),
+            };
+            assert_eq!(answer, Ok(agreed));
+            self.before = Some((self.current, self.now.after(LINGERING).after(WINDOW)));
+            self.current = next;
+        }
+    }
+
+    /// The objects that hand over first, as the layout has it and as the model has it.
+    fn asked_before(&self) -> Option<Objects> {
+        let before = self.before.filter(|(_, until)| self.now < *until);
+        let wanted = Agreed {
+            objects: self.current,
+            previous: before.map(|(objects, _)| objects),
+        };
+        assert_eq!(self.agreed(self.current.shards, None), Ok(wanted));
+        wanted.previous
+    }
+
+    /// Whether there may be gateways that haven't heard of the last change.
+    fn lingering(&self) -> bool {
+        self.before
+            .is_some_and(|(_, until)| self.now.after(WINDOW) < until)
+    }
+
+    fn has_row(&self, objects: Objects, n: u8) -> bool {
+        let store = self.objects.get(&objects.name(entity(n)));
+        store.is_some_and(|store| store.rows.borrow().contains_key(&(entity(n), 0)))
+    }
+
+    /// The entity comes out of the objects before, if they let it go.
+    fn hand_over(&mut self, from: Objects, n: u8, fault: Option<Fault>) -> Option<Vec<u8>> {
+        let request = Request::Move {
+            entity: entity(n),
+            window: WINDOW,
+        };
+        let (reply, written) = self.call(from, entity(n), &request, fault);
+        let failed = reply == Err(Failure::Injected);
+        assert!(written <= 1, "{written} pages");
+        assert!(!failed || fault.is_some());
+        if !failed || fault == Some(Fault::After) {
+            self.handed_over.insert((n, from.generation));
+            let now = self.now;
+            for ((_, _), known) in self.known.iter_mut().filter(|((of, _), _)| *of == n) {
+                known.lease = known
+                    .lease
+                    .filter(|lease| lease.generation != from.generation || now < lease.until);
+            }
+        }
+        let leases = self.known.iter().filter(|((of, _), _)| *of == n);
+        let running = leases
+            .filter_map(|(_, known)| known.lease)
+            .filter(|lease| lease.generation == from.generation && self.now < lease.until)
+            .map(|lease| lease.until)
+            .max();
+        match (reply, running) {
+            (Err(Failure::Injected), _) => None,
+            (Ok(Reply::Busy(wait)), Some(until)) => {
+                assert_eq!(wait, self.now.until(until));
+                None
+            }
+            (Ok(Reply::Moved(pages)), None) => Some(pages),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn claim(
+        &mut self,
+        n: u8,
+        of: u32,
+        step: Step,
+        stale: bool,
+        heard: bool,
+        [fault, move_fault]: [Option<Fault>; 2],
+    ) {
+        let previous = self.asked_before();
+        let (objects, previous) = match (stale, previous) {
+            (false, previous) => (self.current, previous),
+            (true, Some(previous)) if self.lingering() => (previous, None),
+            (true, _) => return,
+        };
+        // What has expired altogether begins anew.
+        let has_row =
+            self.has_row(objects, n) || previous.is_some_and(|objects| self.has_row(objects, n));
+        if !has_row {
+            self.top.remove(&n);
+        }
+        let mut moved = None;
+        if let Some(previous) = previous {
+            moved = self.hand_over(previous, n, move_fault);
+            if moved.is_none() {
+                return;
+            }
+        }
+        let request = Request::Claim {
+            entity: entity(n),
+            claim: ClaimRequest {
+                event: event(of),
+                step,
+                lease: LEASE,
+                window: WINDOW,
+            },
+            moved,
+        };
+        let (reply, written) = self.call(objects, entity(n), &request, fault);
+        let now = self.now;
+        let known = self.known.entry((n, of)).or_default();
+        let top = self.top.get(&n).copied().unwrap_or_default();
+        let decides = step.rank > 0 && (step.rank, step.at) >= (top.rank, top.at);
+        let top = if decides { step } else { top };
+        let lease = |fence| Lease {
+            fence,
+            until: now.after(LEASE),
+            generation: objects.generation,
+        };
+        let committed = known.committed.is_some_and(|receipt| now < receipt.until);
+        let maybe = known.maybe.is_some_and(|until| now < until);
+        let running = known
+            .lease
+            .map(|lease| lease.until)
+            .filter(|&end| now < end);
+        match reply {
+            Ok(Reply::Claim(Claim::Moved)) => {
+                assert!(self.handed_over.contains(&(n, objects.generation)));
+                assert_eq!(written, 0);
+            }
+            _ if self.handed_over.contains(&(n, objects.generation)) => {
+                panic!("{reply:?} from objects that handed the entity over")
+            }
+            Ok(Reply::Claim(Claim::Duplicate(Receipt::Delivered))) => {
+                assert!(committed || maybe, "a duplicate of nothing");
+                assert_eq!(written, 0);
+            }
+            _ if committed => panic!("{reply:?} to an event that is committed"),
+            Ok(Reply::Claim(Claim::InFlight { retry_after })) => {
+                let until = running.expect("in flight with nobody");
+                assert_eq!(retry_after, now.until(until));
+                assert_eq!(written, 0);
+            }
+            _ if running.is_some() => panic!("{reply:?} to an event that is held"),
+            Ok(Reply::Claim(Claim::Granted { fence, state })) => {
+                let spilt = u32::from(self.fillers > 0);
+                assert!((1..=1 + spilt).contains(&written), "{written} pages");
+                let highest = self.highest.get(&n);
+                assert!(highest.is_none_or(|highest| *highest < fence));
+                assert!(fence.0 >= u64::try_from(now.0).unwrap());
+                assert_eq!(state, top.state);
+                known.lease = Some(lease(Some(fence)));
+                known.committed = None;
+                self.top.insert(n, top);
+                self.highest.insert(n, fence);
+                if heard {
+                    self.grants.push(Grant {
+                        entity: n,
+                        event: of,
+                        fence,
+                        objects,
+                    });
+                }
+            }
+            Err(Failure::Injected) => {
+                assert_ne!(fault, None);
+                if fault == Some(Fault::After) {
+                    known.lease = Some(lease(None));
+                    known.committed = None;
+                    self.top.insert(n, top);
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn grant(&self, back: usize) -> Option<Grant> {
+        let last = self.grants.len().checked_sub(1)?;
+        Some(self.grants[last - back.min(last)])
+    }
+
+    /// Whether this grant is the newest on its event, and since when it has lapsed.
+    fn holds(&self, grant: &Grant) -> Option<Duration> {
+        let lease = self.known[&(grant.entity, grant.event)].lease?;
+        (lease.fence == Some(grant.fence)).then(|| lease.until.until(self.now))
+    }
+
+    fn commit(&mut self, back: usize, fault: Option<Fault>) {
+        let Some(grant) = self.grant(back) else {
+            return;
+        };
+        let request = Request::Commit {
+            entity: entity(grant.entity),
+            event: event(grant.event),
+            fence: grant.fence,
+            receipt: Receipt::Delivered,
+            window: WINDOW,
+        };
+        let (reply, written) = self.call(grant.objects, entity(grant.entity), &request, fault);
+        let held = self.holds(&grant);
+        let until = self.now.after(WINDOW);
+        let now = self.now;
+        let before = (grant.entity, grant.event, grant.fence);
+        let spent = self.spent.contains(&before);
+        let known = self
+            .known
+            .get_mut(&(grant.entity, grant.event))
+            .expect("granted");
+        let again = known.committed.filter(|old| old.fence == grant.fence);
+        match (reply, held, again) {
+            (Ok(Reply::Settled(Ok(()))), _, Some(_)) => assert_eq!(written, 0),
+            (Ok(Reply::Settled(Err(LeaseLost))), _, Some(old)) => {
+                assert!(old.until <= now, "a commit that was made is lost");
+                assert_eq!(written, 0);
+            }
+            (Ok(Reply::Settled(Ok(()))), Some(_), None) => {
+                let spilt = u32::from(self.fillers > 0);
+                assert!((u32::from(known.maybe.is_none())..=1 + spilt).contains(&written));
+                self.spent.insert(before);
+                known.lease = None;
+                known.committed = Some(Committed {
+                    fence: grant.fence,
+                    until: if written == 0 {
+                        known.maybe.expect("it was written before")
+                    } else {
+                        until
+                    },
+                });
+            }
+            (Ok(Reply::Settled(Err(LeaseLost))), Some(late), None) => {
+                assert!(late >= LATE, "a lease is lost to nobody");
+                assert_eq!(written, 0);
+            }
+            (Ok(Reply::Settled(Err(LeaseLost))), None, None) => assert_eq!(written, 0),
+            (Err(Failure::Injected), Some(_), None) => match fault {
+                Some(Fault::After) => {
+                    self.spent.insert(before);
+                    known.lease = None;
+                    known.committed = Some(Committed {
+                        fence: grant.fence,
+                        until,
+                    });
+                }
+                Some(Fault::Between) => known.maybe = known.maybe.max(Some(until)),
+                _ => {}
+            },
+            // It says again what it did when the commit still counted.
+            (Ok(Reply::Settled(Ok(()))), None, None) if spent || known.maybe.is_some() => {
+                assert_eq!(written, 0);
+            }
+            other => panic!("{other:?} of {grant:?}, {known:?}"),
+        }
+    }
+
+    fn release(&mut self, back: usize, fault: Option<Fault>) {
+        let Some(grant) = self.grant(back) else {
+            return;
+        };
+        let request = Request::Release {
+            entity: entity(grant.entity),
+            event: event(grant.event),
+            fence: grant.fence,
+        };
+        let (reply, written) = self.call(grant.objects, entity(grant.entity), &request, fault);
+        let held = self.holds(&grant);
+        let known = self
+            .known
+            .get_mut(&(grant.entity, grant.event))
+            .expect("granted");
+        match (reply, held) {
+            (Ok(Reply::Settled(Ok(()))), Some(_)) => {
+                let spilt = u32::from(self.fillers > 0);
+                assert!((1..=1 + spilt).contains(&written), "{written} pages");
+                known.lease = None;
+            }
+            (Ok(Reply::Settled(Err(LeaseLost))), Some(late)) => {
+                assert!(late >= LATE, "a lease is lost to nobody");
+                assert_eq!(written, 0);
+            }
+            (Ok(Reply::Settled(Err(LeaseLost))), None) => assert_eq!(written, 0),
+            (Err(Failure::Injected), Some(_)) => {
+                if fault == Some(Fault::After) {
+                    known.lease = None;
+                }
+            }
+            other => panic!("{other:?} of {grant:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_lives_of_entities_keep_to_the_model(
+        fillers in prop::sample::select(vec![0_u32, 0, 62, 63, 64]),
+        ops in prop::collection::vec(op(), 1..80),
+    ) {
+        let mut life = Life::new(fillers);
+        for op in &ops {
+            life.run(op);
+        }
+    }
+}
+
+// ── what random lives reach too seldom ──────────────────────────────────────
+
+#[test]
+fn an_older_fence_neither_commits_nor_releases() {
+    let store = Memory::default();
+    let first = granted(&store, 1, START);
+    let lapsed = START.after(LEASE);
+    let second = granted(&store, 1, lapsed);
+    for request in [commit_request(1, first), release_request(1, first)] {
+        assert_eq!(settle(&store, &request, lapsed), (Err(LeaseLost), 0));
+        let in_flight = Claim::InFlight { retry_after: LEASE };
+        assert_eq!(claim(&store, claim_of(1), lapsed), (in_flight, 0));
+    }
+    for fence in [Fence(0), Fence(second.0 + 1)] {
+        let commit = commit_request(1, fence);
+        assert_eq!(settle(&store, &commit, lapsed), (Err(LeaseLost), 0));
+    }
+    assert_eq!(
+        settle(&store, &commit_request(1, second), lapsed),
+        (Ok(()), 1)
+    );
+    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    assert_eq!(claim(&store, claim_of(1), lapsed), (duplicate, 0));
+}
+
+#[test]
+fn a_new_event_writes_two_rows_and_a_duplicate_none() {
+    let store = Memory::default();
+    for n in 0..64 {
+        let (answer, written) = claim(&store, claim_of(n), START);
+        assert_eq!(written, 1);
+        let Claim::Granted { fence, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        let in_flight = Claim::InFlight { retry_after: LEASE };
+        assert_eq!(claim(&store, claim_of(n), START), (in_flight, 0));
+        assert_eq!(
+            settle(&store, &commit_request(n, fence), START),
+            (Ok(()), 1)
+        );
+        // Once more, since the first answer can get lost: no news, no row.
+        assert_eq!(
+            settle(&store, &commit_request(n, fence), START),
+            (Ok(()), 0)
+        );
+        let lost = (Err(LeaseLost), 0);
+        assert_eq!(settle(&store, &release_request(n, fence), START), lost);
+        let duplicate = Claim::Duplicate(Receipt::Delivered);
+        assert_eq!(claim(&store, claim_of(n), START), (duplicate, 0));
+    }
+    assert_eq!(store.rows.borrow().len(), 1);
+}
+
+#[test]
+fn an_event_is_forgotten_when_its_window_ends_and_not_before() {
+    let store = Memory::default();
+    deliver(&store, 1, START);
+    let end = START.after(WINDOW);
+    let last = Timestamp(end.0 - 1);
+    store.sweep(last);
+    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    assert_eq!(claim(&store, claim_of(1), last), (duplicate, 0));
+    granted(&store, 1, end);
+}
+
+#[test]
+fn a_lease_holds_until_it_ends_and_not_longer() {
+    let store = Memory::default();
+    granted(&store, 1, START);
+    let end = START.after(LEASE);
+    let in_flight = Claim::InFlight {
+        retry_after: Duration::from_millis(1),
+    };
+    assert_eq!(
+        claim(&store, claim_of(1), Timestamp(end.0 - 1)),
+        (in_flight, 0)
+    );
+    granted(&store, 1, end);
+}
+
+#[test]
+fn the_sequence_rises_within_a_millisecond_over_releases_and_against_the_clock() {
+    let store = Memory::default();
+    let now = u64::try_from(START.0).unwrap();
+    assert_eq!(granted(&store, 1, START), Fence(now));
+    assert_eq!(granted(&store, 2, START), Fence(now + 1));
+    let release = release_request(2, Fence(now + 1));
+    assert_eq!(settle(&store, &release, START), (Ok(()), 1));
+    assert_eq!(granted(&store, 2, START), Fence(now + 2));
+    let earlier = Timestamp(START.0 - 60_000);
+    assert_eq!(granted(&store, 3, earlier), Fence(now + 3));
+    assert_eq!(granted(&store, 4, START.after(LEASE)), Fence(now + 15_000));
+    let swept = START.after(WINDOW * 2);
+    store.sweep(swept);
+    assert_eq!(store.rows.borrow().len(), 0);
+    assert_eq!(granted(&store, 1, swept), Fence(now + 4 * 24 * 3_600_000));
+}
+
+#[test]
+fn the_state_is_that_of_the_highest_rank_and_of_the_latest_at_the_same_rank() {
+    let store = Memory::default();
+    let mut state = |n, rank, state, at| {
+        let request = ClaimRequest {
+            step: Step {
+                rank,
+                state,
+                at: Timestamp(at),
+            },
+            ..claim_of(n)
+        };
+        match claim(&store, request, START) {
+            (Claim::Granted { state, .. }, 1) => state,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(state(1, 0, 0, 90), 0);
+    assert_eq!(state(2, 1, 4, 50), 4);
+    assert_eq!(state(3, 1, 5, 40), 4);
+    assert_eq!(state(4, 1, 6, 60), 6);
+    assert_eq!(state(5, 2, 7, 10), 7);
+    assert_eq!(state(6, 1, 4, 99), 7);
+    assert_eq!(state(7, 0, 0, 99), 7);
+}
+
+#[test]
+fn an_entity_has_a_bounded_number_of_pages_and_remembers_what_they_hold() {
+    let store = Memory::default();
+    let page = u32::try_from(MAX_HEAD_ENTRIES).unwrap() + 1;
+    let held = page * MAX_PAGES;
+    let count = held + 2 * page + 10;
+    (0..count).for_each(|n| deliver(&store, n, START));
+    let rows = store.rows.borrow().len();
+    assert_eq!(rows, usize::try_from(MAX_PAGES).unwrap() + 1);
+    // Two rows an event, and one more for each page.
+    assert_eq!(store.written.get(), 2 * count + count / page);
+    let largest = store
+        .rows
+        .borrow()
+        .values()
+        .map(|(_, packed)| packed.len())
+        .max();
+    assert_eq!(largest, Some(2 + 33 * 65));
+    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    for n in [count - 1, count - page, count - held / 2, count - held] {
+        assert_eq!(
+            claim(&store, claim_of(n), START),
+            (duplicate, 0),
+            "event {n}"
+        );
+    }
+    // The oldest page was overwritten.
+    granted(&store, 0, START);
+}
+
+#[test]
+fn an_entity_has_a_bounded_number_of_leases() {
+    let store = Memory::default();
+    let count = u32::try_from(MAX_LEASED).unwrap();
+    for n in 0..count {
+        granted(&store, n, START.after(Duration::from_millis(n.into())));
+    }
+    let now = START.after(Duration::from_secs(5));
+    let in_flight = Claim::InFlight {
+        retry_after: Duration::from_secs(10),
+    };
+    assert_eq!(claim(&store, claim_of(count), now), (in_flight, 0));
+    assert_eq!(
+        granted(&store, count, START.after(LEASE)),
+        Fence(u64::try_from(START.0).unwrap() + 15_000)
+    );
+}
+
+#[test]
+fn leases_that_nobody_settles_dont_make_the_head_grow() {
+    let store = Memory::default();
+    for n in 0..2000 {
+        let now = START.after(Duration::from_millis(60) * n);
+        granted(&store, n, now);
+        let longest = store
+            .rows
+            .borrow()
+            .values()
+            .map(|(_, packed)| packed.len())
+            .max();
+        let bound = 46 + 33 * (MAX_LEASED + MAX_HEAD_ENTRIES);
+        assert!(longest.unwrap() <= bound, "{longest:?} after {n}");
+    }
+}
+
+#[test]
+fn many_leases_dont_push_what_is_committed_out_of_memory() {
+    let store = Memory::default();
+    for n in 0..u32::try_from(MAX_HEAD_ENTRIES).unwrap() + 6 {
+        granted(&store, 10_000 + n, START);
+    }
+    let count = 64 * 8;
+    for n in 0..count {
+        deliver(&store, n, START);
+    }
+    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    for n in 0..count {
+        assert_eq!(
+            claim(&store, claim_of(n), START),
+            (duplicate, 0),
+            "event {n}"
+        );
+    }
+    // Pages are filled before the next one is begun: the head and seven more.
+    assert_eq!(store.rows.borrow().len(), 8);
+}
+
+#[test]
+fn an_expired_copy_in_an_older_page_hides_no_newer_commit() {
+    let store = Memory::default();
+    deliver(&store, 1, START);
+    let later = START.after(WINDOW / 2);
+    (100..170).for_each(|n| deliver(&store, n, later));
+    // Its window has ended, and the page that it stands in lives on for the others' sake.
+    let ended = START.after(WINDOW);
+    let fence = granted(&store, 1, ended);
+    assert_eq!(
+        settle(&store, &commit_request(1, fence), ended),
+        (Ok(()), 1)
+    );
+    (200..270).for_each(|n| deliver(&store, n, ended));
+    assert_eq!(store.rows.borrow().len(), 3);
+    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    assert_eq!(claim(&store, claim_of(1), ended), (duplicate, 0));
+    assert_eq!(
+        settle(&store, &commit_request(1, fence), ended),
+        (Ok(()), 0)
+    );
+}
+
+#[test]
+fn a_save_that_ends_between_two_pages_forgets_nothing() {
+    let store = Memory::default();
+    (0..64).for_each(|n| deliver(&store, n, START));
+    let fence = granted(&store, 64, START);
+    // The head is full: this commit moves what is committed to a page, and only that page is written.
+    store.fault.set(Some(Fault::Between));
+    let failed = (Err(Failure::Injected), 1);
+    let commit = commit_request(64, fence);
+    assert_eq!(call(&store, &commit, START), failed);
+    assert_eq!(store.rows.borrow().len(), 2);
+    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    for n in 0..64 {
+        assert_eq!(
+            claim(&store, claim_of(n), START),
+            (duplicate, 0),
+            "event {n}"
+        );
+    }
+    // The holder tries again, and what it wrote the first time is no news to nobody.
+    assert_eq!(settle(&store, &commit, START), (Ok(()), 2));
+    (65..200).for_each(|n| deliver(&store, n, START));
+    for n in 0..200 {
+        assert_eq!(
+            claim(&store, claim_of(n), START),
+            (duplicate, 0),
+            "event {n}"
+        );
+    }
+}
+
+#[test]
+fn a_row_that_cant_be_read_is_an_error_and_no_answer() {
+    let whole = Memory::default();
+    (0..70).for_each(|n| deliver(&whole, n, START));
+    let rows = whole.rows.borrow().clone();
+    assert_eq!(rows.len(), 2);
+    let refused = |number: u32, packed: Vec<u8>, why: &str| {
+        let store = Memory::default();
+        *store.rows.borrow_mut() = rows.clone();
+        let mut altered = rows[&(entity(1), number)].clone();
+        altered.1 = packed;
+        store.rows.borrow_mut().insert((entity(1), number), altered);
+        let claim = |n| Request::Claim {
+            entity: entity(1),
+            claim: claim_of(n),
+            moved: None,
+        };
+        let corrupt = (Err(Failure::RowCorrupt), 0);
+        let commit = commit_request(1, Fence(1));
+        let moved = Request::Move {
+            entity: entity(1),
+            window: WINDOW,
+        };
+        for request in [
+            claim(1),
+            claim(999),
+            commit,
+            release_request(1, Fence(1)),
+            moved,
+        ] {
+            assert_eq!(
+                call(&store, &request, START),
+                corrupt,
+                "page {number}: {why}"
+            );
+        }
+    };
+    for ((_, number), (_, packed)) in &rows {
+        for len in 0..packed.len() {
+            refused(*number, packed[..len].to_vec(), "cut short");
+        }
+        refused(*number, [packed.as_slice(), &[0]].concat(), "too long");
+        // The code of what was remembered stands after the count and the event's hash.
+        let (status, first) = if *number == 0 { (50, 65) } else { (18, 0) };
+        let mut altered = packed.clone();
+        assert_eq!(altered[status - 16..status], event(first).0);
+        altered[status] = 2;
+        refused(*number, altered, "a code of a later version");
+    }
+    let head = &rows[&(entity(1), 0)].1;
+    for version in [0, 2, 255] {
+        let mut altered = head.clone();
+        altered[0] = version;
+        refused(0, altered, "another version");
+    }
+}
+
+#[test]
+fn pages_that_were_moved_and_cant_be_read_are_an_error() {
+    let store = Memory::default();
+    for moved in [
+        vec![0],
+        vec![0, 0, 0, 0],
+        vec![0, 0, 0, 0, 0, 0, 0, 9, 1],
+        vec![0; 8],
+    ] {
+        let request = Request::Claim {
+            entity: entity(1),
+            claim: claim_of(1),
+            moved: Some(moved),
+        };
+        let corrupt = (Err(Failure::RowCorrupt), 0);
+        assert_eq!(call(&store, &request, START), corrupt);
+    }
+}
+
+#[test]
+fn a_late_commit_after_a_move_is_told_that_the_lease_is_lost() {
+    let store = Memory::default();
+    let fence = granted(&store, 1, START);
+    let request = Request::Move {
+        entity: entity(1),
+        window: WINDOW,
+    };
+    assert_eq!(call(&store, &request, START), (Ok(Reply::Busy(LEASE)), 1));
+    let lapsed = START.after(LEASE);
+    let (reply, written) = call(&store, &request, lapsed);
+    assert!(matches!(reply, Ok(Reply::Moved(_))), "{reply:?}");
+    assert_eq!(written, 1);
+    for late in [commit_request(1, fence), release_request(1, fence)] {
+        assert_eq!(settle(&store, &late, lapsed), (Err(LeaseLost), 0));
+    }
+    assert_eq!(claim(&store, claim_of(1), lapsed), (Claim::Moved, 0));
+    // Handed over again, as often as somebody asks.
+    assert_eq!(call(&store, &request, lapsed).1, 0);
+}
+
+#[test]
+fn what_was_committed_before_a_move_is_a_duplicate_after_it() {
+    let (old, new) = (Memory::default(), Memory::default());
+    (0..130).for_each(|n| deliver(&old, n, START));
+    let request = Request::Move {
+        entity: entity(1),
+        window: WINDOW,
+    };
+    let (Ok(Reply::Moved(pages)), 1) = call(&old, &request, START) else {
+        panic!("not moved")
+    };
+    let claim = |n, moved: &[u8]| Request::Claim {
+        entity: entity(1),
+        claim: claim_of(n),
+        moved: Some(moved.to_vec()),
+    };
+    let duplicate = Ok(Reply::Claim(Claim::Duplicate(Receipt::Delivered)));
+    for n in 0..130 {
+        assert_eq!(
+            call(&new, &claim(n, &pages), START),
+            (duplicate.clone(), 0),
+            "event {n}"
+        );
+    }
+    let (reply, written) = call(&new, &claim(500, &pages), START);
+    let Ok(Reply::Claim(Claim::Granted { fence, .. })) = reply else {
+        panic!("{reply:?}")
+    };
+    // The head, and one page for all that was moved.
+    assert_eq!(written, 2);
+    assert_eq!(fence, Fence(u64::try_from(START.0).unwrap() + 130));
+    for n in 0..130 {
+        assert_eq!(
+            call(&new, &claim(n, &[]), START),
+            (duplicate.clone(), 0),
+            "event {n}"
+        );
+    }
+}
+
+#[test]
+fn the_number_of_objects_is_recorded_once_and_a_change_has_to_be_meant() {
+    let store = Memory::default();
+    let ask = |shards, previous, now| {
+        let request = Request::Layout(LayoutRequest {
+            shards,
+            previous,
+            window: WINDOW,
+        });
+        match call(&store, &request, now).0 {
+            Ok(Reply::Layout(agreed)) => agreed,
+            other => panic!("{other:?}"),
+        }
+    };
+    let objects = |generation, shards| Objects { generation, shards };
+    let agreed = |objects, previous| Ok(Agreed { objects, previous });
+    let refused = |recorded, wait| Err(LayoutRefused { recorded, wait });
+    assert_eq!(ask(4, Some(9), START), agreed(objects(1, 4), None));
+    assert_eq!(ask(8, None, START), refused(4, Duration::ZERO));
+    assert_eq!(ask(8, Some(5), START), refused(4, Duration::ZERO));
+    assert_eq!(ask(4, None, START), agreed(objects(1, 4), None));
+    let changed = agreed(objects(2, 8), Some(objects(1, 4)));
+    assert_eq!(ask(8, Some(4), START), changed);
+    // The setting stays as it is: no further change, and the objects before are asked for a window and a day.
+    let end = START.after(LINGERING).after(WINDOW);
+    let last = Timestamp(end.0 - 1);
+    assert_eq!(ask(8, Some(4), last), changed);
+    assert_eq!(ask(4, Some(8), last), refused(8, Duration::from_millis(1)));
+    assert_eq!(ask(8, Some(4), end), agreed(objects(2, 8), None));
+    let back = agreed(objects(3, 4), Some(objects(2, 8)));
+    assert_eq!(ask(4, Some(8), end), back);
+    assert_eq!(objects(3, 4).name(entity(5)), "entity-v1-3-4-1");
+}
+
+#[test]
+fn a_recorded_layout_that_cant_be_read_is_an_error() {
+    let store = Memory::default();
+    let request = Request::Layout(LayoutRequest {
+        shards: 4,
+        previous: None,
+        window: WINDOW,
+    });
+    assert!(matches!(
+        call(&store, &request, START).0,
+        Ok(Reply::Layout(Ok(_)))
+    ));
+    let sound = store.layout.borrow().clone().unwrap();
+    let mut later = sound.clone();
+    later[0] = 2;
+    let mut altered = vec![later, [sound.as_slice(), &[0]].concat()];
+    altered.extend((0..sound.len()).map(|len| sound[..len].to_vec()));
+    for packed in altered {
+        *store.layout.borrow_mut() = Some(packed.clone());
+        let corrupt = Err(Failure::RowCorrupt);
+        assert_eq!(call(&store, &request, START).0, corrupt, "{packed:?}");
+        assert_eq!(*store.layout.borrow(), Some(packed));
+    }
+}
+
+// ── forms ───────────────────────────────────────────────────────────────────
+
+fn span() -> impl Strategy<Value = Duration> {
+    (0..=u64::try_from(i64::MAX).unwrap()).prop_map(Duration::from_millis)
+}
+
+fn objects() -> impl Strategy<Value = Objects> {
+    (1..=u32::MAX, any::<u32>()).prop_map(|(generation, shards)| Objects { generation, shards })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let ids = || (any::<[u8; 16]>(), any::<[u8; 16]>(), any::<u64>());
+    let pages = prop::option::of(prop::collection::vec(any::<u8>(), 1..40));
+    prop_oneof![
+        (any::<u32>(), prop::option::of(1..=u32::MAX), span()).prop_map(
+            |(shards, previous, window)| Request::Layout(LayoutRequest {
+                shards,
+                previous,
+                window
+            })
+        ),
+        (ids(), any::<(u8, u8, i64)>(), span(), span(), pages).prop_map(
+            |((entity, event, _), (rank, state, at), lease, window, moved)| Request::Claim {
+                entity: EntityKey(entity),
+                claim: ClaimRequest {
+                    event: EventHash(event),
+                    step: Step {
+                        rank,
+                        state,
+                        at: Timestamp(at)
+                    },
+                    lease,
+                    window,
+                },
+                moved,
+            }
+        ),
+        (ids(), span()).prop_map(|((entity, event, fence), window)| Request::Commit {
+            entity: EntityKey(entity),
+            event: EventHash(event),
+            fence: Fence(fence),
+            receipt: Receipt::Delivered,
+            window,
+        }),
+        ids().prop_map(|(entity, event, fence)| Request::Release {
+            entity: EntityKey(entity),
+            event: EventHash(event),
+            fence: Fence(fence),
+        }),
+        (any::<[u8; 16]>(), span()).prop_map(|(entity, window)| Request::Move {
+            entity: EntityKey(entity),
+            window
+        }),
+    ]
+}
+
+fn reply() -> impl Strategy<Value = Reply> {
+    prop_oneof![
+        (objects(), prop::option::of(objects()))
+            .prop_map(|(objects, previous)| Reply::Layout(Ok(Agreed { objects, previous }))),
+        (any::<u32>(), span())
+            .prop_map(|(recorded, wait)| Reply::Layout(Err(LayoutRefused { recorded, wait }))),
+        any::<(u64, u8)>().prop_map(|(fence, state)| Reply::Claim(Claim::Granted {
+            fence: Fence(fence),
+            state
+        })),
+        span().prop_map(|retry_after| Reply::Claim(Claim::InFlight { retry_after })),
+        Just(Reply::Claim(Claim::Duplicate(Receipt::Delivered))),
+        Just(Reply::Claim(Claim::Moved)),
+        Just(Reply::Settled(Ok(()))),
+        Just(Reply::Settled(Err(LeaseLost))),
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(Reply::Moved),
+        span().prop_map(Reply::Busy),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_message_arrives_as_it_was_sent_whole_or_not_at_all(request in request(), extra in any::<u8>()) {
+        let message = request.pack();
+        prop_assert_eq!(Request::unpack(&message), Ok(request));
+        for len in 0..message.len() {
+            prop_assert_eq!(Request::unpack(&message[..len]), Err(WireCorrupt));
+        }
+        prop_assert_eq!(Request::unpack(&[message.as_slice(), &[extra]].concat()), Err(WireCorrupt));
+        for (place, value) in [(0, 0), (0, 2), (1, 0), (1, 6)] {
+            let mut altered = message.clone();
+            altered[place] = value;
+            prop_assert_eq!(Request::unpack(&altered), Err(WireCorrupt));
+        }
+    }
+
+    #[test]
+    fn a_reply_arrives_as_it_was_sent_whole_or_not_at_all(
+        reply in reply(), read in any::<u32>(), written in any::<u32>(), extra in any::<u8>(),
+    ) {
+        let cost = Cost { read, written };
+        let message = reply.pack(cost);
+        prop_assert_eq!(Reply::unpack(&message), Ok((reply, cost)));
+        for len in 0..message.len() {
+            prop_assert_eq!(Reply::unpack(&message[..len]), Err(WireCorrupt));
+        }
+        prop_assert_eq!(Reply::unpack(&[message.as_slice(), &[extra]].concat()), Err(WireCorrupt));
+        for (place, value) in [(0, 0), (0, 2), (9, 0), (9, 11)] {
+            let mut altered = message.clone();
+            altered[place] = value;
+            prop_assert_eq!(Reply::unpack(&altered), Err(WireCorrupt));
+        }
+    }
+
+    #[test]
+    fn bytes_of_any_kind_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+        // What is read can be written again; nothing traps.
+        if let Ok(request) = Request::unpack(&bytes) {
+            prop_assert_eq!(Request::unpack(&request.pack()), Ok(request));
+        }
+        if let Ok((reply, cost)) = Reply::unpack(&bytes) {
+            prop_assert_eq!(Reply::unpack(&reply.pack(cost)), Ok((reply, cost)));
+        }
+        let _ = Entity::load([Row { number: 0, packed: &bytes }]);
+        let _ = Entity::load([Row { number: 1, packed: &bytes }]);
+    }
+
+    #[test]
+    fn an_entity_is_loaded_as_it_was_saved(
+        claims in prop::collection::vec((0..150_u32, step(), any::<bool>(), 0..20_000_u64), 0..200),
+    ) {
+        let mut entity = Entity::default();
+        let mut pages: BTreeMap<u32, Page> = BTreeMap::new();
+        let mut now = START;
+        for (n, step, commits, wait) in claims {
+            now = now.after(Duration::from_millis(wait));
+            let request = ClaimRequest { step, ..claim_of(n) };
+            let Claim::Granted { fence, .. } = entity.claim(&request, now) else {
+                continue;
+            };
+            if commits {
+                let news = entity.commit(event(n), fence, Receipt::Delivered, WINDOW, now);
+                prop_assert_eq!(news, Ok(true));
+            }
+            pages.extend(entity.save().into_iter().map(|page| (page.number, page)));
+            let rows = pages.values().map(|page| Row { number: page.number, packed: &page.packed });
+            prop_assert_eq!(Entity::load(rows), Ok(entity.clone()));
+        }
+    }
+}
