@@ -224,10 +224,13 @@ impl From<WireCorrupt> for Failure {
     }
 }
 
+/// When a page expires, and its content.
+type StoredPage = (Timestamp, Vec<u8>);
+
 /// One object's storage, in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    pub(crate) rows: RefCell<BTreeMap<(EntityKey, u32), (Timestamp, Vec<u8>)>>,
+    pub(crate) rows: RefCell<BTreeMap<(EntityKey, u32), StoredPage>>,
     pub(crate) layout: RefCell<Option<Vec<u8>>>,
     /// Pages written so far.
     pub(crate) written: Cell<u32>,
@@ -340,6 +343,7 @@ impl End {
 
 /// A step's result.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a handful at a time")]
 pub(crate) enum Step {
     Next(Flight),
     End(Box<End>),

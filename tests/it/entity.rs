@@ -757,7 +757,7 @@ fn the_sequence_rises_within_a_millisecond_over_releases_and_against_the_clock()
 #[test]
 fn the_state_is_that_of_the_highest_rank_and_of_the_latest_at_the_same_rank() {
     let store = Memory::default();
-    let mut state = |n, rank, state, at| {
+    let state = |n, rank, state, at| {
         let request = ClaimRequest {
             step: Step {
                 rank,

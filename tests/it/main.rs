@@ -14,8 +14,10 @@ mod debug_output;
 mod decode;
 mod driver;
 mod entity;
+mod lifecycle;
 mod osigu;
 mod outcomes;
+#[cfg(feature = "schema")]
 mod schemas;
 mod support;
 mod types;

@@ -1,0 +1,590 @@
+//! One request's life, driven natively: every fault of origin and store, at every step, and what the sender is told.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rxgate::entity::Request;
+use rxgate::machine::{DEADLINE, LAYOUT_OBJECT, LEASE};
+use serde_json::{Value, json};
+
+use crate::driver::{
+    Ask, EVENTS, End, Fault, HEADER_SECRET, OUR_KEYS, Origin, SENDER_SECRET, Step, World, answers,
+    body, gateway, header, inbound, our_signature, settings, sign,
+};
+
+const TYPE: &str = "dispensing.completed";
+const DELIVERED: (u16, &str, Option<u64>) = (200, "delivered", None);
+const DUPLICATE: (u16, &str, Option<u64>) = (200, "duplicate", None);
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// What the objects were asked, by name.
+fn asked(world: &World) -> Vec<&'static str> {
+    let name = |request: &Request| match request {
+        Request::Layout(_) => "layout",
+        Request::Claim { .. } => "claim",
+        Request::Commit { .. } => "commit",
+        Request::Release { .. } => "release",
+        Request::Move { .. } => "move",
+    };
+    world
+        .asked
+        .iter()
+        .map(|(_, request)| name(request))
+        .collect()
+}
+
+fn cost(end: &End) -> (usize, usize) {
+    (end.record.store_calls, end.record.rows_written)
+}
+
+/// A world whose isolate has asked for the layout already.
+fn warm() -> World {
+    let mut world = World::new();
+    assert_eq!(
+        world.send_event("evt_warm", "settlement.paid").summary(),
+        DELIVERED
+    );
+    world.asked.clear();
+    world.delivered.clear();
+    world
+}
+
+/// The sender's retry, after `wait`, is delivered; and another one is a duplicate.
+#[track_caller]
+fn ends_well(world: &mut World, event_id: &str, wait: Duration) {
+    world.wait(wait);
+    assert_eq!(world.send_event(event_id, TYPE).summary(), DELIVERED);
+    assert_eq!(world.send_event(event_id, TYPE).summary(), DUPLICATE);
+}
+
+#[test]
+fn a_new_event_costs_two_calls_and_two_rows_and_a_duplicate_one_call_and_none() {
+    let mut world = World::new();
+    let first = world.send_event("evt_1", TYPE);
+    assert_eq!((first.summary(), cost(&first)), (DELIVERED, (3, 2)));
+    assert_eq!(asked(&world), ["layout", "claim", "commit"]);
+    assert_eq!(world.asked[0].0, LAYOUT_OBJECT);
+    let second = world.send_event("evt_2", TYPE);
+    assert_eq!((second.summary(), cost(&second)), (DELIVERED, (2, 2)));
+    let again = world.send_event("evt_2", TYPE);
+    assert_eq!((again.summary(), cost(&again)), (DUPLICATE, (1, 0)));
+    assert_eq!(world.delivered.len(), 2);
+}
+
+#[test]
+fn the_answer_says_the_code_and_the_event_id() {
+    let mut world = warm();
+    let end = world.send_event("evt_1", TYPE);
+    assert_eq!(
+        end.answer.body,
+        r#"{"code":"delivered","event_id":"evt_1"}"#
+    );
+    let end = world.send(&body("evt_2", TYPE, "{}"));
+    assert_eq!(
+        end.answer.body,
+        r#"{"code":"event_invalid","event_id":"evt_2"}"#
+    );
+    assert_eq!(end.record.path.as_deref(), Some("data.dispensation_id"));
+}
+
+#[test]
+fn an_origin_that_refuses_gives_the_event_back_and_the_retry_is_tried_at_once() {
+    for status in [400, 410, 413, 415, 422] {
+        let mut world = warm();
+        world.origin.push_back(answers(status));
+        let end = world.send_event("evt_1", TYPE);
+        assert_eq!(end.summary(), (502, "delivery_rejected", None), "{status}");
+        assert_eq!(end.record.origin_status, Some(status));
+        assert_eq!(asked(&world), ["claim", "release"]);
+        ends_well(&mut world, "evt_1", Duration::ZERO);
+    }
+    for status in [
+        301, 302, 401, 403, 404, 408, 409, 425, 429, 500, 502, 503, 504,
+    ] {
+        let mut world = warm();
+        world.origin.push_back(answers(status));
+        let end = world.send_event("evt_1", TYPE);
+        assert_eq!(end.summary(), (502, "delivery_failed", None), "{status}");
+        assert_eq!(asked(&world), ["claim", "release"]);
+        ends_well(&mut world, "evt_1", Duration::ZERO);
+    }
+}
+
+#[test]
+fn a_destination_says_which_statuses_are_permanent() {
+    let mut settings = settings();
+    settings["DESTINATION_ORIGIN"]["permanent_statuses"] = json!([404]);
+    let mut world = World::with(&settings);
+    world.origin.extend([answers(404), answers(422)]);
+    let codes = ["evt_1", "evt_2"].map(|id| world.send_event(id, TYPE).record.code);
+    assert_eq!(codes, ["delivery_rejected", "delivery_failed"]);
+}
+
+#[test]
+fn an_origins_retry_after_is_passed_on_up_to_an_hour() {
+    for (value, expected) in [
+        ("120", Some(120)),
+        ("86400", Some(3600)),
+        ("Thu, 25 Jun 2026 14:22:42 GMT", Some(30)),
+        ("soon", None),
+        ("0", Some(1)),
+    ] {
+        let mut world = warm();
+        world
+            .origin
+            .push_back(Origin::Answers(429, Some(value), Duration::ZERO));
+        let end = world.send_event("evt_1", TYPE);
+        assert_eq!(end.summary(), (502, "delivery_failed", expected), "{value}");
+    }
+}
+
+#[test]
+fn an_origin_that_cannot_be_reached_gives_the_event_back() {
+    let mut world = warm();
+    world.origin.push_back(Origin::Unreachable);
+    let end = world.send_event("evt_1", TYPE);
+    assert_eq!(end.summary(), (502, "delivery_failed", None));
+    ends_well(&mut world, "evt_1", Duration::ZERO);
+    assert_eq!(world.delivered.len(), 1);
+}
+
+#[test]
+fn an_origin_that_does_not_answer_keeps_the_lease_until_it_lapses() {
+    let mut world = warm();
+    let begun = world.now;
+    world.origin.push_back(Origin::Hangs);
+    let end = world.send_event("evt_1", TYPE);
+    assert_eq!(end.summary(), (504, "delivery_timed_out", Some(15)));
+    assert_eq!(asked(&world), ["claim"]);
+    // A second of the deadline is the commit's.
+    assert_eq!(begun.until(world.now), DEADLINE - seconds(1));
+    let early = world.send_event("evt_1", TYPE);
+    assert_eq!(early.summary(), (503, "in_flight", Some(7)));
+    ends_well(&mut world, "evt_1", seconds(7));
+    assert_eq!(world.delivered.len(), 2);
+}
+
+#[test]
+fn every_attempt_has_the_same_webhook_id_and_a_higher_sequence() {
+    let mut world = warm();
+    world.origin.extend([answers(500), answers(503)]);
+    for _ in 0..3 {
+        world.send_event("evt_1", TYPE);
+    }
+    let ids: BTreeSet<&str> = world
+        .delivered
+        .iter()
+        .map(|delivery| header(delivery, "webhook-id"))
+        .collect();
+    assert_eq!((world.delivered.len(), ids.len()), (3, 1));
+    let events = world.events();
+    let sequences: Vec<&str> = events
+        .iter()
+        .filter_map(|e| e["sequence"].as_str())
+        .collect();
+    assert!(
+        sequences.is_sorted_by(|one, next| one < next),
+        "{sequences:?}"
+    );
+}
+
+#[test]
+fn while_an_event_is_under_way_another_with_it_is_told_when_to_come_back() {
+    let mut world = warm();
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let flight = world.begin(&text);
+    let Step::Next(claimed) = world.step(flight) else {
+        panic!("the claim is granted");
+    };
+    assert_eq!(world.send(&text).summary(), (503, "in_flight", Some(15)));
+    world.wait(Duration::from_millis(4200));
+    assert_eq!(world.send(&text).summary(), (503, "in_flight", Some(11)));
+    assert_eq!(world.finish(claimed).summary(), DELIVERED);
+    assert_eq!(world.send(&text).summary(), DUPLICATE);
+    assert_eq!(world.delivered.len(), 1);
+}
+
+#[test]
+fn a_holder_that_comes_back_after_its_lease_was_taken_over_commits_nothing() {
+    let mut world = warm();
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let flight = world.begin(&text);
+    let Step::Next(late) = world.step(flight) else {
+        panic!("the claim is granted");
+    };
+    world.wait(LEASE);
+    assert_eq!(world.send(&text).summary(), DELIVERED);
+    let end = world.finish(late);
+    assert_eq!(
+        (end.summary(), end.record.commit),
+        (DELIVERED, Some("lease_lost"))
+    );
+    assert_eq!(end.record.level, "error");
+    assert_eq!(world.send(&text).summary(), DUPLICATE);
+}
+
+#[test]
+fn a_claim_that_fails_delivers_nothing_and_the_retry_is_delivered_once() {
+    for (ask, wait) in [
+        (Ask::Fails(Fault::Before), Duration::ZERO),
+        (Ask::Fails(Fault::After), LEASE),
+        (Ask::Hangs, LEASE),
+        (Ask::Garbled, LEASE),
+    ] {
+        let mut world = warm();
+        world.asks.push_back(ask);
+        let end = world.send_event("evt_1", TYPE);
+        assert_eq!(
+            end.summary(),
+            (503, "store_unavailable", Some(5)),
+            "{ask:?}"
+        );
+        assert_eq!(world.delivered.len(), 0);
+        ends_well(&mut world, "evt_1", wait);
+        assert_eq!(world.delivered.len(), 1);
+    }
+}
+
+#[test]
+fn a_claim_that_was_granted_unheard_is_in_flight_and_never_a_duplicate() {
+    let mut world = warm();
+    world.asks.push_back(Ask::Fails(Fault::After));
+    world.send_event("evt_1", TYPE);
+    assert_eq!(
+        world.send_event("evt_1", TYPE).summary(),
+        (503, "in_flight", Some(15))
+    );
+}
+
+#[test]
+fn a_layout_that_fails_is_asked_for_again() {
+    for ask in [
+        Ask::Fails(Fault::Before),
+        Ask::Fails(Fault::After),
+        Ask::Hangs,
+        Ask::Garbled,
+    ] {
+        let mut world = World::new();
+        world.asks.push_back(ask);
+        let end = world.send_event("evt_1", TYPE);
+        assert_eq!(
+            end.summary(),
+            (503, "store_unavailable", Some(5)),
+            "{ask:?}"
+        );
+        ends_well(&mut world, "evt_1", Duration::ZERO);
+    }
+}
+
+#[test]
+fn a_commit_that_fails_once_is_tried_again() {
+    for ask in [
+        Ask::Fails(Fault::Before),
+        Ask::Fails(Fault::After),
+        Ask::Hangs,
+        Ask::Garbled,
+    ] {
+        let mut world = warm();
+        world.asks.extend([Ask::Replies(Duration::ZERO), ask]);
+        let end = world.send_event("evt_1", TYPE);
+        assert_eq!(
+            (end.summary(), end.record.commit),
+            (DELIVERED, None),
+            "{ask:?}"
+        );
+        assert_eq!(asked(&world), ["claim", "commit", "commit"]);
+        assert_eq!(world.send_event("evt_1", TYPE).summary(), DUPLICATE);
+    }
+}
+
+#[test]
+fn delivered_is_delivered_though_the_commit_fails_for_good() {
+    let mut world = warm();
+    let fails = Ask::Fails(Fault::Before);
+    world
+        .asks
+        .extend([Ask::Replies(Duration::ZERO), fails, fails]);
+    let end = world.send_event("evt_1", TYPE);
+    assert_eq!(
+        (end.summary(), end.record.commit),
+        (DELIVERED, Some("commit_failed"))
+    );
+    assert_eq!(end.record.level, "error");
+    ends_well(&mut world, "evt_1", LEASE);
+    let ids: BTreeSet<&str> = world
+        .delivered
+        .iter()
+        .map(|d| header(d, "webhook-id"))
+        .collect();
+    assert_eq!((world.delivered.len(), ids.len()), (2, 1));
+}
+
+#[test]
+fn a_release_that_fails_is_reported_and_the_lease_lapses() {
+    let mut world = warm();
+    world.origin.push_back(answers(500));
+    world
+        .asks
+        .extend([Ask::Replies(Duration::ZERO), Ask::Fails(Fault::Before)]);
+    let end = world.send_event("evt_1", TYPE);
+    assert_eq!(end.summary(), (502, "delivery_failed", None));
+    assert_eq!(end.record.release, Some("release_failed"));
+    assert_eq!(world.send_event("evt_1", TYPE).record.code, "in_flight");
+    ends_well(&mut world, "evt_1", LEASE);
+}
+
+#[test]
+fn without_time_for_it_a_delivery_is_not_begun_and_the_event_is_given_back() {
+    let mut world = warm();
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let signature = sign(SENDER_SECRET, world.now, &text);
+    let received_at = world.now;
+    // Its body took that long to arrive.
+    world.wait(Duration::from_millis(7600));
+    let flight = world.begin_with(inbound(&text, &signature), received_at);
+    let end = world.finish(flight);
+    assert_eq!(end.summary(), (503, "store_unavailable", Some(5)));
+    assert_eq!(asked(&world), ["claim", "release"]);
+    assert_eq!(world.delivered.len(), 0);
+    ends_well(&mut world, "evt_1", Duration::ZERO);
+}
+
+#[test]
+fn all_of_it_is_within_the_deadline_however_slow_each_part() {
+    let mut world = World::new();
+    let slow = Ask::Replies(Duration::from_millis(2900));
+    world.asks.extend([slow, slow, Ask::Hangs, Ask::Hangs]);
+    world
+        .origin
+        .push_back(Origin::Answers(200, None, Duration::from_millis(2000)));
+    let end = world.send_event("evt_1", TYPE);
+    assert_eq!(end.summary(), DELIVERED);
+    assert_eq!(end.record.commit, Some("commit_failed"));
+    assert_eq!(end.record.duration_ms, 9000);
+}
+
+#[test]
+fn a_crash_at_any_step_loses_nothing() {
+    // Layout, claim, delivery, commit; before each is performed, or after it and before the machine hears of it.
+    for steps in 0..4 {
+        for performed in [false, true] {
+            let mut world = World::new();
+            let mut flight = world.begin(&body("evt_1", TYPE, EVENTS[5].2));
+            for _ in 0..steps {
+                let Step::Next(next) = world.step(flight) else {
+                    panic!("there are four steps before the answer");
+                };
+                flight = next;
+            }
+            if performed {
+                world.crash_after_performing(flight);
+            }
+            // The isolate is gone, and what it knew.
+            world.gateway = gateway(&settings());
+            world.wait(LEASE);
+            let retry = world.send_event("evt_1", TYPE).summary();
+            let committed = steps == 3 && performed;
+            assert_eq!(retry, if committed { DUPLICATE } else { DELIVERED });
+            let before_it = usize::from(steps == 3 || steps == 2 && performed);
+            assert_eq!(world.delivered.len(), before_it + usize::from(!committed));
+            assert_eq!(world.send_event("evt_1", TYPE).summary(), DUPLICATE);
+        }
+    }
+}
+
+#[test]
+fn another_number_of_shards_is_refused_until_it_is_said_to_be_meant() {
+    let mut world = warm();
+    world.send_event("evt_1", TYPE);
+    let old = std::mem::replace(&mut world.gateway, {
+        let mut settings = settings();
+        settings["RXGATE"]["shards"] = json!(8);
+        gateway(&settings)
+    });
+    let end = world.send_event("evt_1", TYPE);
+    assert_eq!(end.summary(), (503, "shards_changed", Some(60)));
+    assert_eq!(end.record.recorded_shards, Some(4));
+
+    let mut meant = settings();
+    meant["RXGATE"] = json!({ "shards": 8, "previous_shards": 4 });
+    world.gateway = gateway(&meant);
+    world.asked.clear();
+    assert_eq!(world.send_event("evt_1", TYPE).summary(), DUPLICATE);
+    assert_eq!(asked(&world), ["layout", "move", "claim"]);
+    assert_eq!(world.send_event("evt_2", TYPE).summary(), DELIVERED);
+
+    // An isolate of the version before claims nothing of an entity that was moved, and asks for the layout anew.
+    world.gateway = old;
+    let end = world.send_event("evt_3", TYPE);
+    assert_eq!(end.summary(), (503, "store_unavailable", Some(5)));
+    let end = world.send_event("evt_3", TYPE);
+    assert_eq!(end.summary(), (503, "shards_changed", Some(60)));
+    assert_eq!(world.delivered.len(), 2);
+}
+
+#[test]
+fn a_move_waits_for_the_leases_that_still_run() {
+    let mut world = warm();
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let flight = world.begin(&text);
+    let Step::Next(claimed) = world.step(flight) else {
+        panic!("the claim is granted");
+    };
+    let mut meant = settings();
+    meant["RXGATE"] = json!({ "shards": 8, "previous_shards": 4 });
+    let old = std::mem::replace(&mut world.gateway, gateway(&meant));
+    let end = world.send_event("evt_2", TYPE);
+    assert_eq!(end.summary(), (503, "in_flight", Some(15)));
+    let new = std::mem::replace(&mut world.gateway, old);
+    assert_eq!(world.finish(claimed).summary(), DELIVERED);
+    world.gateway = new;
+    assert_eq!(world.send(&text).summary(), DUPLICATE);
+    ends_well(&mut world, "evt_2", Duration::ZERO);
+}
+
+#[test]
+fn each_of_the_destinations_keys_signs() {
+    let mut settings = settings();
+    settings["DESTINATION_ORIGIN"]["keys"] = json!([
+        { "id": "next", "secret": "OUR_KEY_2" }, { "id": "first", "secret": "OUR_KEY_1" },
+    ]);
+    let mut world = World::with(&settings);
+    world.send_event("evt_1", TYPE);
+    let delivery = &world.delivered[0];
+    let expected = [OUR_KEYS[1], OUR_KEYS[0]].map(|key| our_signature(key, delivery));
+    assert_eq!(header(delivery, "webhook-signature"), expected.join(" "));
+    assert_eq!(
+        header(delivery, "content-type"),
+        "application/cloudevents+json"
+    );
+    assert_eq!(header(delivery, "authorization"), HEADER_SECRET);
+}
+
+#[test]
+fn the_original_format_is_the_senders_bytes_with_the_senders_signature() {
+    let mut settings = settings();
+    settings["DESTINATION_ORIGIN"]["format"] = json!("original");
+    let mut world = World::with(&settings);
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let signature = sign(SENDER_SECRET, world.now, &text);
+    assert_eq!(world.send(&text).summary(), DELIVERED);
+    let delivery = &world.delivered[0];
+    assert_eq!(delivery.body, text.as_bytes());
+    assert_eq!(header(delivery, "x-osigu-signature"), signature);
+    assert_eq!(header(delivery, "content-type"), "application/json");
+    assert_eq!(
+        header(delivery, "webhook-signature"),
+        our_signature(OUR_KEYS[0], delivery)
+    );
+}
+
+#[test]
+fn the_first_route_that_matches_decides() {
+    let mut settings = settings();
+    let destination = |name: &str| {
+        json!({
+            "url": format!("https://{name}.example/"),
+            "keys": [{ "id": "ours-1", "secret": "OUR_KEY_1" }],
+        })
+    };
+    settings["DESTINATION_BRANCH"] = destination("branch");
+    settings["DESTINATION_CLAIMS"] = destination("claims");
+    settings["SOURCE_OSIGU"]["routes"] = json!([
+        { "types": ["rx.dispense.*"], "pharmacies": ["pharmacy-x"], "branches": ["branch_1"], "destination": "branch" },
+        { "types": ["rx.dispense.*", "rx.settlement.*"], "destination": "claims" },
+    ]);
+    let mut world = World::with(&settings);
+    for (event_type, expected) in [
+        ("dispensing.completed", "branch"),
+        ("dispensing.cancelled", "claims"),
+        ("settlement.paid", "claims"),
+        ("authorization.voided", "origin"),
+    ] {
+        let end = world.send_event(&format!("evt_{event_type}"), event_type);
+        assert_eq!(
+            end.record.destination.as_deref(),
+            Some(expected),
+            "{event_type}"
+        );
+        let url = &world.delivered.last().unwrap().url;
+        assert!(
+            url.starts_with(&format!("https://{expected}.example/")),
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_known_is_delivered_and_an_error_in_the_log() {
+    let mut world = warm();
+    let end = world.send(&body("evt_1", "dispensing.rescheduled", r#"{"x":1}"#));
+    assert_eq!(end.summary(), DELIVERED);
+    assert_eq!(
+        (end.record.level, end.record.unknown),
+        ("error", Some("event_type"))
+    );
+    assert_eq!(world.events()[0]["type"], "rx.unknown");
+}
+
+#[test]
+fn no_record_carries_data_an_id_of_the_senders_or_a_secret() {
+    let mark = "canary";
+    let data = json!({
+        "dispensation_id": "canary-dsp", "code": "canary-code", "beneficiary_id": "canary-bnf", "sponsor_slug": "canary-sponsor",
+        "pharmacy": { "provider_slug": "canary-pharmacy", "branch_id": ["canary-branch"] }, "reason": "canary-reason", "canary-field": 1,
+    });
+    let mut world = World::new();
+    world.origin.extend([
+        answers(500),
+        answers(410),
+        Origin::Hangs,
+        Origin::Unreachable,
+    ]);
+    let mut seen = BTreeSet::new();
+    let mut look = |end: &End| {
+        let line = serde_json::to_string(&end.record).unwrap();
+        for secret in [mark, SENDER_SECRET, HEADER_SECRET, OUR_KEYS[0]] {
+            assert!(!line.contains(secret), "{line}");
+        }
+        seen.insert(end.record.code);
+    };
+    for n in 0..6 {
+        let end = world.send(&body(&format!("canary-evt-{n}"), TYPE, &data.to_string()));
+        look(&end);
+    }
+    for (event_type, data) in [
+        ("canary.Type-1", data.clone()),
+        (TYPE, json!({ "dispensation_id": ["canary"] })),
+        (TYPE, Value::Null),
+    ] {
+        let end = world.send(&body("canary-evt-x", event_type, &data.to_string()));
+        look(&end);
+    }
+    let end = world.send(r#"{"canary":1,"canary":2}"#);
+    look(&end);
+    world.asks.push_back(Ask::Hangs);
+    let end = world.send(&body("canary-evt-y", TYPE, &data.to_string()));
+    look(&end);
+    let text = body("canary-evt-z", TYPE, &data.to_string());
+    let mut forged = inbound(&text, "t=1,v1=canary");
+    forged.traceparent = Some("canary");
+    let flight = world.begin_with(forged, world.now);
+    let end = world.finish(flight);
+    look(&end);
+    assert_eq!(
+        seen,
+        BTreeSet::from([
+            "body_malformed",
+            "delivered",
+            "delivery_failed",
+            "delivery_rejected",
+            "delivery_timed_out",
+            "event_invalid",
+            "signature_malformed",
+            "store_unavailable",
+        ])
+    );
+}
