@@ -8,7 +8,7 @@ import { Core, DONE, RECEIVED } from "./core.mjs";
 
 const EMPTY = [];
 const decoder = new TextDecoder();
-/// Bodies under way in this isolate, received or announced.
+/// Bodies under way in this isolate, as far as they have arrived.
 const MAX_BODIES_BYTES = 32 * 1024 * 1024;
 /// For receiving a body: the deadline that the machine has for all of it.
 const RECEIVE_MS = 9000;
@@ -259,13 +259,16 @@ export class EntityObject extends DurableObject {
   async alarm() {
     // First: should the walk fail, it is tried again all the same.
     await this.ctx.storage.setAlarm(Date.now() + 3600 * 1000);
-    const next = this.#call((inner) => inner.sweep());
+    const sweep = () => this.#call((inner) => inner.sweep());
+    const next = sweep();
     if (next >= 0) {
       await this.ctx.storage.setAlarm(Date.now() + next);
-    } else {
-      await this.ctx.storage.deleteAlarm();
-      this.#armed = false;
+      return;
     }
+    await this.ctx.storage.deleteAlarm();
+    this.#armed = false;
+    // A claim may have come in the meantime, and have thought that there is an alarm.
+    if (sweep() >= 0) await this.#arm();
   }
 
   async #arm() {
