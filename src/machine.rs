@@ -275,7 +275,8 @@ fn prepare(
         }
         Received::Complete | Received::PathUnknown => {}
     }
-    facts.record.body_bytes = Some(inbound.body.len());
+    // Without a signature header the shell doesn't read the body.
+    facts.record.body_bytes = inbound.signature.map(|_| inbound.body.len());
 
     let signature = inbound.signature;
     let verified = source
@@ -294,7 +295,7 @@ fn prepare(
     };
     let decoded = provider
         .read(&verified, context)
-        .map_err(|(refusal, event_id)| facts.undeliverable(refusal, event_id))?;
+        .map_err(|(refusal, event_id)| facts.undeliverable(refusal, &source.id, event_id))?;
     facts.event_id = Some(decoded.id.to_string());
     facts.record.set_event_type(&decoded.attributes.rxeventtype);
     facts.record.r#type = Some(decoded.attributes.r#type);
@@ -514,7 +515,14 @@ impl Facts {
         }
     }
 
-    fn undeliverable(&mut self, refusal: Refusal, event_id: Option<String>) -> Outcome {
+    fn undeliverable(
+        &mut self,
+        refusal: Refusal,
+        source: &str,
+        event_id: Option<String>,
+    ) -> Outcome {
+        let digest = event_id.as_deref().map(|id| event_digest(source, id));
+        self.record.webhook_id = digest.as_ref().map(webhook_id);
         self.event_id = event_id;
         match refusal {
             Refusal::Malformed(why) => {
