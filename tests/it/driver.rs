@@ -322,6 +322,18 @@ pub(crate) struct Flight {
     effect: Effect,
 }
 
+impl Flight {
+    /// The effect has been under way for so long already: that much less time is left for it.
+    pub(crate) fn shorten(&mut self, span: Duration) {
+        let timeout = match &mut self.effect {
+            Effect::Ask { timeout, .. } => timeout,
+            Effect::Deliver(delivery) => &mut delivery.timeout,
+            Effect::Answer(_) => return,
+        };
+        *timeout = timeout.saturating_sub(span);
+    }
+}
+
 /// How a request ended.
 #[derive(Debug)]
 pub(crate) struct End {
@@ -360,6 +372,8 @@ pub(crate) struct World {
     pub(crate) origin: VecDeque<Origin>,
     /// What reached the origin.
     pub(crate) delivered: Vec<Delivery>,
+    /// The `webhook-id` of what the origin answered 2xx in time.
+    pub(crate) taken: Vec<String>,
     /// What the objects were asked.
     pub(crate) asked: Vec<(String, Request)>,
 }
@@ -379,6 +393,7 @@ impl World {
             asks: VecDeque::new(),
             origin: VecDeque::new(),
             delivered: Vec::new(),
+            taken: Vec::new(),
             asked: Vec::new(),
         }
     }
@@ -463,7 +478,8 @@ impl World {
             .unwrap_or(Ask::Replies(Duration::ZERO));
         // Through the wire form: what the other side reads is what counts.
         let message = request.pack();
-        assert_eq!(Request::unpack(&message), Ok(request.clone()));
+        let heard = Request::unpack(&message).map(|request| request.pack());
+        assert_eq!(heard.as_ref(), Ok(&message));
         let object = self.objects.entry(name.clone()).or_default();
         self.asked.push((name, request));
         let delay = match ask {
@@ -498,6 +514,11 @@ impl World {
     fn deliver(&mut self, delivery: Delivery) -> Done<'static> {
         let timeout = delivery.timeout;
         let origin = self.origin.pop_front().unwrap_or(answers(200));
+        if let Origin::Answers(200..=299, _, delay) = origin
+            && delay <= timeout
+        {
+            self.taken.push(header(&delivery, "webhook-id").to_owned());
+        }
         if !matches!(origin, Origin::Unreachable) {
             self.delivered.push(delivery);
         }

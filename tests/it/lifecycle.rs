@@ -3,13 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use proptest::prelude::*;
+use rxgate::auth::RawBody;
+use rxgate::config::Config;
+use rxgate::effect::{Done, Effect};
 use rxgate::entity::Request;
-use rxgate::machine::{DEADLINE, LAYOUT_OBJECT, LEASE};
+use rxgate::inbound::{Inbound, Received};
+use rxgate::machine::{DEADLINE, Gateway, LAYOUT_OBJECT, LEASE, Machine};
+use rxgate::outcome::Outcome;
 use serde_json::{Value, json};
 
 use crate::driver::{
-    Ask, EVENTS, End, Fault, HEADER_SECRET, OUR_KEYS, Origin, SENDER_SECRET, Step, World, answers,
-    body, gateway, header, inbound, our_signature, settings, sign,
+    Ask, EVENTS, End, Fault, Flight, HEADER_SECRET, OUR_KEYS, Origin, SENDER_SECRET, START, Step,
+    World, answers, body, gateway, header, inbound, our_signature, settings, sign,
 };
 
 const TYPE: &str = "dispensing.completed";
@@ -50,6 +56,21 @@ fn warm() -> World {
     world.asked.clear();
     world.delivered.clear();
     world
+}
+
+/// The settings after a change from four objects to eight.
+fn changed() -> Value {
+    let mut changed = settings();
+    changed["RXGATE"] = json!({ "shards": 8, "previous_shards": 4 });
+    changed
+}
+
+#[track_caller]
+fn next(world: &mut World, flight: Flight) -> Flight {
+    match world.step(flight) {
+        Step::Next(next) => next,
+        Step::End(end) => panic!("ended: {:?}", end.summary()),
+    }
 }
 
 /// The sender's retry, after `wait`, is delivered; and another one is a duplicate.
@@ -196,9 +217,7 @@ fn while_an_event_is_under_way_another_with_it_is_told_when_to_come_back() {
     let mut world = warm();
     let text = body("evt_1", TYPE, EVENTS[5].2);
     let flight = world.begin(&text);
-    let Step::Next(claimed) = world.step(flight) else {
-        panic!("the claim is granted");
-    };
+    let claimed = next(&mut world, flight);
     assert_eq!(world.send(&text).summary(), (503, "in_flight", Some(15)));
     world.wait(Duration::from_millis(4200));
     assert_eq!(world.send(&text).summary(), (503, "in_flight", Some(11)));
@@ -212,9 +231,7 @@ fn a_holder_that_comes_back_after_its_lease_was_taken_over_commits_nothing() {
     let mut world = warm();
     let text = body("evt_1", TYPE, EVENTS[5].2);
     let flight = world.begin(&text);
-    let Step::Next(late) = world.step(flight) else {
-        panic!("the claim is granted");
-    };
+    let late = next(&mut world, flight);
     world.wait(LEASE);
     assert_eq!(world.send(&text).summary(), DELIVERED);
     let end = world.finish(late);
@@ -337,6 +354,46 @@ fn a_release_that_fails_is_reported_and_the_lease_lapses() {
 }
 
 #[test]
+fn a_move_that_fails_delivers_nothing_and_the_retry_is_delivered_once() {
+    for ask in [
+        Ask::Fails(Fault::Before),
+        Ask::Fails(Fault::After),
+        Ask::Hangs,
+        Ask::Garbled,
+    ] {
+        let mut world = warm();
+        world.gateway = gateway(&changed());
+        world.asks.extend([Ask::Replies(Duration::ZERO), ask]);
+        let end = world.send_event("evt_1", TYPE);
+        let unavailable = (503, "store_unavailable", Some(5));
+        assert_eq!(end.summary(), unavailable, "{ask:?}");
+        assert_eq!(asked(&world), ["layout", "move"]);
+        ends_well(&mut world, "evt_1", Duration::ZERO);
+        assert_eq!(world.delivered.len(), 1);
+    }
+}
+
+#[test]
+fn a_delivery_is_begun_with_half_a_second_for_it_and_the_commit_has_one_more() {
+    for (late, delivered, timeout) in [(7_500, 1, 500), (7_501, 0, 0)] {
+        let mut world = warm();
+        let text = body("evt_1", TYPE, EVENTS[5].2);
+        let signature = sign(SENDER_SECRET, world.now, &text);
+        let received_at = world.now;
+        world.wait(Duration::from_millis(late));
+        let flight = world.begin_with(inbound(&text, &signature), received_at);
+        let end = world.finish(flight);
+        assert_eq!(world.delivered.len(), delivered, "{late}");
+        assert_eq!(end.record.code == "delivered", delivered == 1);
+        let given = world
+            .delivered
+            .first()
+            .map_or(Duration::ZERO, |d| d.timeout);
+        assert_eq!(given, Duration::from_millis(timeout));
+    }
+}
+
+#[test]
 fn without_time_for_it_a_delivery_is_not_begun_and_the_event_is_given_back() {
     let mut world = warm();
     let text = body("evt_1", TYPE, EVENTS[5].2);
@@ -367,6 +424,41 @@ fn all_of_it_is_within_the_deadline_however_slow_each_part() {
 }
 
 #[test]
+fn a_crash_while_an_event_is_given_back_or_moved_loses_nothing() {
+    // What the isolate is set to, what its origin does first, and its steps before the answer.
+    for (settings, first, steps) in [
+        (settings(), answers(500), 4),
+        (settings(), Origin::Unreachable, 4),
+        (settings(), Origin::Hangs, 3),
+        (changed(), answers(200), 5),
+        (changed(), answers(422), 5),
+    ] {
+        for at in 0..steps {
+            for performed in [false, true] {
+                let mut world = warm();
+                world.gateway = gateway(&settings);
+                world.origin.push_back(first);
+                let mut flight = world.begin(&body("evt_1", TYPE, EVENTS[5].2));
+                for _ in 0..at {
+                    flight = next(&mut world, flight);
+                }
+                if performed {
+                    world.crash_after_performing(flight);
+                }
+                world.gateway = gateway(&settings);
+                world.origin.clear();
+                world.wait(LEASE);
+                let committed = at == 4 && performed && world.taken.len() == 2;
+                let retry = world.send_event("evt_1", TYPE).summary();
+                let expected = if committed { DUPLICATE } else { DELIVERED };
+                assert_eq!(retry, expected, "{first:?}, step {at}, {performed}");
+                assert_eq!(world.send_event("evt_1", TYPE).summary(), DUPLICATE);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_crash_at_any_step_loses_nothing() {
     // Layout, claim, delivery, commit; before each is performed, or after it and before the machine hears of it.
     for steps in 0..4 {
@@ -374,10 +466,7 @@ fn a_crash_at_any_step_loses_nothing() {
             let mut world = World::new();
             let mut flight = world.begin(&body("evt_1", TYPE, EVENTS[5].2));
             for _ in 0..steps {
-                let Step::Next(next) = world.step(flight) else {
-                    panic!("there are four steps before the answer");
-                };
-                flight = next;
+                flight = next(&mut world, flight);
             }
             if performed {
                 world.crash_after_performing(flight);
@@ -408,9 +497,7 @@ fn another_number_of_shards_is_refused_until_it_is_said_to_be_meant() {
     assert_eq!(end.summary(), (503, "shards_changed", Some(60)));
     assert_eq!(end.record.recorded_shards, Some(4));
 
-    let mut meant = settings();
-    meant["RXGATE"] = json!({ "shards": 8, "previous_shards": 4 });
-    world.gateway = gateway(&meant);
+    world.gateway = gateway(&changed());
     world.asked.clear();
     assert_eq!(world.send_event("evt_1", TYPE).summary(), DUPLICATE);
     assert_eq!(asked(&world), ["layout", "move", "claim"]);
@@ -430,12 +517,8 @@ fn a_move_waits_for_the_leases_that_still_run() {
     let mut world = warm();
     let text = body("evt_1", TYPE, EVENTS[5].2);
     let flight = world.begin(&text);
-    let Step::Next(claimed) = world.step(flight) else {
-        panic!("the claim is granted");
-    };
-    let mut meant = settings();
-    meant["RXGATE"] = json!({ "shards": 8, "previous_shards": 4 });
-    let old = std::mem::replace(&mut world.gateway, gateway(&meant));
+    let claimed = next(&mut world, flight);
+    let old = std::mem::replace(&mut world.gateway, gateway(&changed()));
     let end = world.send_event("evt_2", TYPE);
     assert_eq!(end.summary(), (503, "in_flight", Some(15)));
     let new = std::mem::replace(&mut world.gateway, old);
@@ -587,4 +670,304 @@ fn no_record_carries_data_an_id_of_the_senders_or_a_secret() {
             "store_unavailable",
         ])
     );
+}
+
+/// How a request ends that never gets as far as a claim: altered from one that would.
+fn ends(alter: impl FnOnce(&mut Inbound<'_>)) -> (u16, &'static str, Option<u64>) {
+    let mut world = World::new();
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let signature = sign(SENDER_SECRET, world.now, &text);
+    let mut request = inbound(&text, &signature);
+    alter(&mut request);
+    let flight = world.begin_with(request, world.now);
+    let end = world.finish(flight);
+    if end.record.code != "delivered" {
+        assert_eq!(asked(&world), [""; 0]);
+    }
+    end.summary()
+}
+
+#[test]
+fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
+    let of = |setting: &str, value: Value, text: &str| {
+        let mut settings = settings();
+        settings["SOURCE_OSIGU"][setting] = value;
+        World::with(&settings).send(text).summary()
+    };
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let stale = sign(SENDER_SECRET, START.after(seconds(301)), &text);
+    let first_ask = |ask| {
+        let mut world = warm();
+        world.asks.push_back(ask);
+        world.send(&text).summary()
+    };
+    let origin = |origin| {
+        let mut world = warm();
+        world.origin.push_back(origin);
+        world.send(&text).summary()
+    };
+    let again = |first: Origin| {
+        let mut world = warm();
+        world.origin.push_back(first);
+        world.send(&text);
+        world.send(&text).summary()
+    };
+    let misconfigured = {
+        // Its secrets aren't there.
+        let config = Config::parse(settings().as_object().unwrap(), &Default::default());
+        let mut world = World::new();
+        world.gateway = Gateway::new(config);
+        world.send(&text).summary()
+    };
+    let shards_changed = {
+        let mut world = warm();
+        let mut eight = settings();
+        eight["RXGATE"]["shards"] = json!(8);
+        world.gateway = gateway(&eight);
+        world.send(&text).summary()
+    };
+    let resumed_after_its_end = {
+        let gateway = gateway(&settings());
+        let mut request = inbound("", "");
+        request.received = Received::PathUnknown;
+        let (ended, _) = Machine::begin(&gateway, request, START, START);
+        match ended.resume(&gateway, &Done::Failed, START) {
+            (_, Effect::Answer(end)) => (end.0.status, end.1.code, end.0.retry_after),
+            (_, other) => panic!("{other:?}"),
+        }
+    };
+    let table = [
+        (ends(|_| {}), (200, "delivered", None)),
+        (again(answers(200)), (200, "duplicate", None)),
+        (again(Origin::Hangs), (503, "in_flight", Some(7))),
+        (
+            ends(|r| r.received = Received::PathUnknown),
+            (404, "path_unknown", None),
+        ),
+        (
+            ends(|r| r.source = "osigu-2"),
+            (404, "source_unknown", None),
+        ),
+        (
+            ends(|r| r.method = "GET"),
+            (405, "method_not_allowed", None),
+        ),
+        (
+            ends(|r| r.content_type = Some("text/plain")),
+            (415, "content_type_unsupported", None),
+        ),
+        (
+            ends(|r| r.received = Received::TooLarge),
+            (413, "body_too_large", None),
+        ),
+        (
+            ends(|r| r.body = RawBody::new(&[b' '; 256 * 1024 + 1])),
+            (413, "body_too_large", None),
+        ),
+        (
+            of("max_body_bytes", json!(100), &text),
+            (413, "body_too_large", None),
+        ),
+        (
+            ends(|r| r.received = Received::Incomplete),
+            (503, "body_incomplete", Some(5)),
+        ),
+        (
+            ends(|r| r.received = Received::Overloaded),
+            (503, "overloaded", Some(1)),
+        ),
+        (
+            ends(|r| r.signature = None),
+            (401, "signature_missing", None),
+        ),
+        (
+            ends(|r| r.signature = Some("t=1")),
+            (401, "signature_malformed", None),
+        ),
+        (
+            ends(|r| r.body = RawBody::new(b"{}")),
+            (401, "signature_mismatch", None),
+        ),
+        (
+            {
+                let mut world = World::new();
+                let flight = world.begin_with(inbound(&text, &stale), START);
+                world.finish(flight).summary()
+            },
+            (401, "timestamp_out_of_tolerance", None),
+        ),
+        (
+            World::new().send("[]").summary(),
+            (500, "body_malformed", None),
+        ),
+        (
+            World::new().send("{}").summary(),
+            (500, "event_invalid", None),
+        ),
+        (
+            of("environment", json!("production"), &text),
+            (500, "environment_mismatch", None),
+        ),
+        (
+            of("provider_slug", json!("clinic-b"), &text),
+            (500, "provider_mismatch", None),
+        ),
+        (origin(answers(422)), (502, "delivery_rejected", None)),
+        (origin(answers(500)), (502, "delivery_failed", None)),
+        (origin(Origin::Hangs), (504, "delivery_timed_out", Some(15))),
+        (
+            first_ask(Ask::Fails(Fault::Before)),
+            (503, "store_unavailable", Some(5)),
+        ),
+        (shards_changed, (503, "shards_changed", Some(60))),
+        (misconfigured, (503, "source_misconfigured", Some(60))),
+        (resumed_after_its_end, (503, "internal_error", Some(5))),
+    ];
+    for (reached, expected) in table {
+        assert_eq!(reached, expected);
+    }
+    let reached: BTreeSet<&str> = table.iter().map(|((_, code, _), _)| *code).collect();
+    let all = Outcome::ALL.map(|outcome| outcome.spec().code);
+    assert_eq!(reached, BTreeSet::from(all));
+}
+
+// ── many at a time, with everything failing now and then ────────────────────
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// The sender sends an event.
+    Send(usize),
+    /// One of those under way goes on by a step.
+    Step(usize),
+    /// The isolate of one of them dies, before its effect is performed or after it.
+    Crash(usize, bool),
+    Wait(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => (0..3_usize).prop_map(Op::Send),
+        12 => (0..8_usize).prop_map(Op::Step),
+        1 => (0..8_usize, any::<bool>()).prop_map(|(place, performed)| Op::Crash(place, performed)),
+        2 => prop::sample::select(vec![1_u64, 700, 2_500, 6_000, 15_000]).prop_map(Op::Wait),
+    ]
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        12 => Just(Ask::Replies(Duration::ZERO)),
+        1 => (1..4_000_u64).prop_map(|millis| Ask::Replies(Duration::from_millis(millis))),
+        1 => prop::sample::select(vec![Fault::Before, Fault::Between, Fault::After]).prop_map(Ask::Fails),
+        1 => Just(Ask::Hangs),
+        1 => Just(Ask::Garbled),
+    ]
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![
+        4 => Just(answers(200)),
+        1 => prop::sample::select(vec![301_u16, 400, 422, 429, 500, 503]).prop_map(answers),
+        1 => (1..9_000_u64).prop_map(|millis| Origin::Answers(204, None, Duration::from_millis(millis))),
+        1 => Just(Origin::Unreachable),
+        1 => Just(Origin::Hangs),
+    ]
+}
+
+/// A request under way: its event, its next step, and since when.
+struct UnderWay {
+    event: usize,
+    flight: Flight,
+    since: rxgate::time::Timestamp,
+}
+
+/// What was seen of one event.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// Its holders that may have delivered and were not heard to commit.
+    unsettled: usize,
+    acknowledged: usize,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_schedules_lose_nothing_and_acknowledge_only_what_the_origin_took(
+        ops in prop::collection::vec(op(), 1..80),
+        asks in prop::collection::vec(ask(), 0..60),
+        origin in prop::collection::vec(origin(), 0..20),
+        moves in any::<bool>(),
+    ) {
+        let mut world = warm();
+        if moves {
+            world.gateway = gateway(&changed());
+        }
+        world.taken.clear();
+        world.asks.extend(asks);
+        world.origin.extend(origin);
+        let texts = [0, 1, 2].map(|n| body(&format!("evt_{n}"), TYPE, EVENTS[5].2));
+        let digest = |n| rxgate::entity::event_digest("osigu", &format!("evt_{n}"));
+        let ids = [0, 1, 2].map(|n| rxgate::delivery::webhook_id(&digest(n)));
+        let taken = |world: &World, event: usize| {
+            world.taken.iter().filter(|id| **id == ids[event]).count()
+        };
+        let mut seen = [const { Seen { unsettled: 0, acknowledged: 0 } }; 3];
+        let mut under_way: Vec<UnderWay> = Vec::new();
+        for op in ops {
+            match op {
+                Op::Send(event) => {
+                    let flight = world.begin(&texts[event]);
+                    under_way.push(UnderWay { event, flight, since: world.now });
+                }
+                Op::Wait(millis) => world.wait(Duration::from_millis(millis)),
+                Op::Crash(place, performed) if !under_way.is_empty() => {
+                    let mut dead = under_way.swap_remove(place % under_way.len());
+                    seen[dead.event].unsettled += 1;
+                    dead.flight.shorten(dead.since.until(world.now));
+                    if performed {
+                        world.crash_after_performing(dead.flight);
+                    }
+                }
+                Op::Step(place) if !under_way.is_empty() => {
+                    let place = place % under_way.len();
+                    let mut one = under_way.swap_remove(place);
+                    one.flight.shorten(one.since.until(world.now));
+                    match world.step(one.flight) {
+                        Step::Next(flight) => under_way.push(UnderWay { flight, since: world.now, ..one }),
+                        Step::End(end) => {
+                            let seen = &mut seen[one.event];
+                            match end.answer.status {
+                                200 => {
+                                    prop_assert!(taken(&world, one.event) > 0, "{:?}", end.record);
+                                    seen.acknowledged += 1;
+                                    seen.unsettled += usize::from(end.record.commit.is_some());
+                                }
+                                502..=504 => prop_assert_ne!(end.record.code, "internal_error"),
+                                other => prop_assert!(false, "{}", other),
+                            }
+                        }
+                    }
+                }
+                Op::Crash(..) | Op::Step(_) => {}
+            }
+        }
+        // Whoever is still under way dies; what failed works again; the sender comes back after the lease.
+        for dead in under_way {
+            seen[dead.event].unsettled += 1;
+        }
+        world.asks.clear();
+        world.origin.clear();
+        world.wait(LEASE);
+        for event in 0..3 {
+            let known = seen[event].clone();
+            let before = taken(&world, event);
+            let end = world.send(&texts[event]).summary();
+            prop_assert!(end == DELIVERED || end == DUPLICATE, "{:?}", end);
+            prop_assert!(end == DELIVERED || before > 0, "a duplicate of nothing");
+            // Twice only if somebody who delivered it couldn't say so.
+            prop_assert!(taken(&world, event) <= 1 + known.unsettled, "{:?}", known);
+            prop_assert!(known.acknowledged == 0 || before > 0);
+            prop_assert_eq!(world.send(&texts[event]).summary(), DUPLICATE);
+        }
+    }
 }
