@@ -1019,6 +1019,31 @@ fn a_late_commit_after_a_move_is_told_that_the_lease_is_lost() {
 }
 
 #[test]
+fn a_lease_that_lapsed_before_a_move_is_none_after_it_whatever_the_other_objects_clock() {
+    let (old, new) = (Memory::default(), Memory::default());
+    granted(&old, 1, START);
+    let request = Request::Move {
+        entity: entity(1),
+        window: WINDOW,
+    };
+    let (Ok(Reply::Moved(pages)), 1) = call(&old, &request, START.after(LEASE)) else {
+        panic!("not moved")
+    };
+    let request = Request::Claim {
+        entity: entity(1),
+        claim: claim_of(1),
+        moved: Some(pages),
+    };
+    // Its clock is behind: there the lease would run for a second more.
+    let behind = START.after(LEASE - Duration::from_secs(1));
+    let granted = Claim::Granted {
+        fence: Fence(u64::try_from(behind.0).unwrap()),
+        state: 0,
+    };
+    assert_eq!(call(&new, &request, behind), (Ok(Reply::Claim(granted)), 1));
+}
+
+#[test]
 fn what_was_committed_before_a_move_is_a_duplicate_after_it() {
     let (old, new) = (Memory::default(), Memory::default());
     (0..130).for_each(|n| deliver(&old, n, START));
@@ -1049,6 +1074,13 @@ fn what_was_committed_before_a_move_is_a_duplicate_after_it() {
     // The head, and one page for all that was moved.
     assert_eq!(written, 2);
     assert_eq!(fence, Fence(u64::try_from(START.0).unwrap() + 130));
+    // What came over once isn't taken a second time.
+    let (reply, written) = call(&new, &claim(501, &pages), START);
+    assert!(
+        matches!(reply, Ok(Reply::Claim(Claim::Granted { .. }))),
+        "{reply:?}"
+    );
+    assert_eq!((written, new.rows.borrow().len()), (1, 2));
     for n in 0..130 {
         assert_eq!(
             call(&new, &claim(n, &[]), START),
