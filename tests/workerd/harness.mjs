@@ -31,14 +31,24 @@ export function settings(originPort, { gateway = {}, source = {}, destination = 
 export const temporary = () => mkdtempSync(join(tmpdir(), "rxgate-"));
 
 /// Starts workerd. `state` is the folder of the Durable Objects' storage: give the same one to open it again. `otherVars` starts a second Worker with those variables on the same
-/// objects, as for a while during every deploy; it is at `otherHook`.
-export async function startWorkerd({ vars, otherVars = undefined, secrets = SECRETS, bundle = "production", entry = undefined, state = temporary() }) {
+/// objects, as for a while during every deploy; it is at `otherHook`. `platform`, of `startPlatform`, gives it KV, queues and rate limits: the same one after a kill has all that was in
+/// them. `bundle: "entry"` is the entry's file alone.
+export async function startWorkerd({
+  vars,
+  otherVars = undefined,
+  secrets = SECRETS,
+  bundle = "production",
+  entry = undefined,
+  state = temporary(),
+  platform = undefined,
+}) {
   const port = await freePort();
   const otherPort = otherVars && (await freePort());
+  const doorPort = platform && (await freePort());
   const folder = temporary();
   const config = join(folder, "config.capnp");
   mkdirSync(state, { recursive: true });
-  writeFileSync(config, capnp({ vars, otherVars, secrets, modules: modules(bundle, entry), folder, state, port, otherPort }));
+  writeFileSync(config, capnp({ vars, otherVars, secrets, modules: modules(bundle, entry), folder, state, port, otherPort, platform, doorPort }));
   const child = spawn(WORKERD, ["serve", "--experimental", config], { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   child.stdout.on("data", (chunk) => (output += chunk));
@@ -59,13 +69,21 @@ export async function startWorkerd({ vars, otherVars = undefined, secrets = SECR
     kill: async (signal = "SIGKILL") => {
       child.kill(signal);
       await exited;
+      platform?.detach(doorPort);
       remove(folder);
     },
+    ...(platform && {
+      /// Hands messages, [{ body, id, attempts, timestamp }], to the `queue` handler: { outcome, acks: [id], retries: [{ id, delaySeconds }] }.
+      queue: (name, messages) => platform.callQueue(doorPort, name, messages),
+      /// Runs the `scheduled` handler: { outcome }.
+      cron: (what) => platform.callCron(doorPort, what),
+    }),
   };
   for (let tries = 0; tries < 200; tries += 1) {
     if (child.exitCode !== null) throw new Error(`workerd ended:\n${output}`);
     try {
       await (await fetch(`${url}/healthz`)).text();
+      platform?.attach(doorPort);
       return worker;
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -77,6 +95,7 @@ export async function startWorkerd({ vars, otherVars = undefined, secrets = SECR
 
 /// The modules of a bundle: name in workerd and file.
 function modules(bundle, entry) {
+  if (bundle === "entry") return [[relative(ROOT, entry), entry]];
   if (bundle === "production") {
     const folder = join(ROOT, "build/worker");
     const names = readdirSync(folder).filter((name) => name.endsWith(".wasm"));
@@ -92,9 +111,10 @@ function modules(bundle, entry) {
   ];
 }
 
-function capnp({ vars, otherVars, secrets, modules, folder, state, port, otherPort }) {
+function capnp({ vars, otherVars, secrets, modules, folder, state, port, otherPort, platform, doorPort }) {
   const text = (value) => JSON.stringify(value);
   const kind = (name) => (name.endsWith(".wasm") ? "wasm" : "esModule");
+  const bound = platform?.capnp(folder);
   // Embedded files are found from the configuration's own folder.
   const code = `
   compatibilityDate = "2026-10-01",
@@ -104,7 +124,8 @@ ${modules.map(([name, file]) => `    (name = ${text(name)}, ${kind(name)} = embe
   globalOutbound = "internet",`;
   const bindings = (vars) => `
 ${Object.entries(vars).map(([name, value]) => `    (name = ${text(name)}, json = ${text(JSON.stringify(value))}),`).join("\n")}
-${Object.entries(secrets).map(([name, value]) => `    (name = ${text(name)}, text = ${text(value)}),`).join("\n")}`;
+${Object.entries(secrets).map(([name, value]) => `    (name = ${text(name)}, text = ${text(value)}),`).join("\n")}
+${bound ? `    ${bound.bindings}` : ""}`;
   const other = `
 const other :Workerd.Worker = (${code}
   bindings = [
@@ -118,11 +139,14 @@ const config :Workerd.Config = (
 ${otherVars ? `    (name = "other", worker = .other),` : ""}
     (name = "internet", network = (allow = ["public", "private"])),
     (name = "state", disk = (path = ${text(state)}, writable = true)),
+${bound ? `    ${bound.services}` : ""}
   ],
   sockets = [
     (name = "http", address = "127.0.0.1:${port}", http = (), service = "main"),
 ${otherVars ? `    (name = "other", address = "127.0.0.1:${otherPort}", http = (), service = "other"),` : ""}
+${bound ? `    (name = "door", address = "127.0.0.1:${doorPort}", http = (), service = "door"),` : ""}
   ],
+${bound ? `  extensions = [${bound.extensions}],` : ""}
 );
 const worker :Workerd.Worker = (${code}
   bindings = [
