@@ -271,3 +271,44 @@ test("what is in KV and queues outlives a gateway that is killed in the middle o
   assert.equal(seen(waiting)[0].attempts, 1);
   await platform.idle();
 });
+
+test("a batch waits for more as long as its queue says, and a gateway that isn't there counts as a failed attempt if nothing is to wait for it", async () => {
+  const other = await startPlatform({
+    waitForGateway: 0,
+    queues: {
+      "clinic-events": { maxBatchSize: 3, maxBatchTimeout: 1 },
+      "rxgate-deliveries": { maxRetries: 2, retryDelay: 60 },
+      "rxgate-dead-letters": { consumer: "test" },
+    },
+  });
+  let gateway;
+  try {
+    gateway = await startWorkerd({ vars: {}, bundle: "entry", entry, platform: other });
+    const send = (queue, body) => fetch(`${gateway.url}/text/${queue}`, { method: "POST", body }).then((answer) => answer.json());
+    const began = Date.now();
+    for (const body of ["1", "2", "3", "4"]) await send("EVENTS", body);
+    await until(() => other.consumed("clinic-events").length === 3);
+    assert.ok(Date.now() - began < 900);
+    await until(() => other.consumed("clinic-events").length === 4);
+    assert.ok(Date.now() - began >= 900);
+    assert.equal(other.counts().queues["clinic-events"].batches, 2);
+
+    other.fault({ on: "queue.deliver", queue: "rxgate-deliveries", how: { delay: 300 }, times: 1 });
+    await send("DELIVERIES", "nobody is there");
+    await gateway.kill();
+    await until(() => other.retries().length === 1);
+    // By the queue's clock alone nothing comes before its delay.
+    await other.idle();
+    assert.equal(other.retries().length, 1);
+    await other.advance("rxgate-deliveries", 60_000);
+    await until(() => other.retries().length === 2);
+    await other.advance("rxgate-deliveries", 60_000);
+    await until(() => other.consumed("rxgate-dead-letters").length === 1);
+    assert.deepEqual(other.retries().map(({ attempts, last }) => [attempts, last]), [[1, false], [2, false], [3, true]]);
+    assert.equal(other.consumed("rxgate-dead-letters")[0].body, "nobody is there");
+    assert.equal(other.counts().queues["rxgate-deliveries"].deadLettered, 1);
+  } finally {
+    await gateway?.kill();
+    await other.close();
+  }
+});
