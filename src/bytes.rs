@@ -37,9 +37,29 @@ impl<'a> Reader<'a> {
     /// A `u32` length, then so many bytes.
     pub(crate) fn block(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.u32()?).ok()?;
-        let (block, rest) = self.0.split_at_checked(len)?;
+        self.take(len)
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
-        Some(block)
+        Some(taken)
+    }
+
+    /// All that is left.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// A block that is UTF-8.
+    pub(crate) fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.block()?).ok()
+    }
+
+    /// What [`Writer::optional`] wrote.
+    pub(crate) fn optional(&mut self) -> Option<Option<String>> {
+        let text = self.text()?;
+        Some((!text.is_empty()).then(|| text.to_owned()))
     }
 
     /// `Some(())` if nothing is left over.
@@ -85,6 +105,11 @@ impl Writer {
     pub(crate) fn block(self, bytes: &[u8]) -> Self {
         self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX))
             .raw(bytes)
+    }
+
+    /// An empty text is none.
+    pub(crate) fn optional(self, text: Option<&str>) -> Self {
+        self.block(text.unwrap_or_default().as_bytes())
     }
 
     pub(crate) fn done(self) -> Vec<u8> {

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::auth::{Key, KeyFault, KeyId, Keyring, MAX_KEYS, MIN_KEY_BYTES, Stale, TimestampedHmac};
+use crate::auth::{
+    Key, KeyFault, KeyId, Keyring, MAX_KEYS, MAX_SEAL_KEYS, MIN_KEY_BYTES, SealKey, SealKeyFault,
+    SealKeys, Stale, TimestampedHmac,
+};
 use crate::delivery::{
     Format, MAX_SIGNING_KEYS, PERMANENT_STATUSES, Pattern, Route, SigningKey, SigningKeyFault,
     SigningKeys, TargetFault, check_target,
@@ -28,7 +32,40 @@ const MAX_SHARDS: u64 = 4096;
 const DEFAULT_SHARDS: u32 = 16;
 const DEFAULT_TOLERANCE: u64 = 300;
 const DEFAULT_WINDOW_DAYS: u64 = 7;
+/// Of a sender that says nothing of retries, an event is remembered for at least so long.
+const UNKNOWN_HORIZON: Duration = Duration::from_secs(72 * 3600);
+const DEFAULT_LETTER_DAYS: u64 = 30;
+const DEFAULT_SAMPLE: u64 = 100;
 const DAY: u64 = 24 * 3600;
+/// An operator's key has at least so many bytes.
+pub const MIN_OPERATOR_KEY_BYTES: usize = 32;
+/// The binding of our own queue.
+pub const DELIVERIES: &str = "DELIVERIES";
+/// The binding of the dead-letter queue.
+pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
+/// The binding of the KV namespace.
+pub const KV: &str = "KV";
+
+/// What is bound to the Worker besides variables and secrets.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Bindings {
+    /// The queues that it may send to, by the names of their bindings.
+    #[serde(default)]
+    pub queues: Vec<String>,
+    /// Whether there is a KV namespace under [`KV`].
+    #[serde(default)]
+    pub kv: bool,
+    /// Whether there is a rate limit for refusals.
+    #[serde(default)]
+    pub rate_limit: bool,
+}
+
+impl Bindings {
+    /// Whether a queue of that name is bound.
+    pub fn has_queue(&self, name: &str) -> bool {
+        self.queues.iter().any(|queue| queue == name)
+    }
+}
 
 /// What is wrong with a setting. Never carries a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,17 +97,51 @@ pub struct Source {
     pub max_body: usize,
     /// How long a delivered event is remembered.
     pub window: Duration,
+    /// What remembers it.
+    pub dedupe: Dedupe,
+    /// Whether the sender is known to send again what wasn't taken.
+    pub retries: bool,
+    /// Whether the operator takes it that what the origin doesn't take may be lost.
+    pub accepts_loss: bool,
     /// First match.
     pub routes: Vec<Route>,
     /// Where no route matches.
     pub destination: usize,
 }
 
-/// An HTTP origin.
+/// What remembers that an event was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dedupe {
+    /// The entity's object decides.
+    Exact {
+        /// Whether KV is asked first.
+        edge_cache: bool,
+    },
+    /// KV remembers, and nobody decides.
+    Kv,
+}
+
+/// Where events go.
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// Its name in the configuration and in logs.
     pub id: String,
+    /// What it is.
+    pub to: Target,
+}
+
+/// What a destination is.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// An HTTP server.
+    Origin(Origin),
+    /// A queue that the customer consumes: its binding.
+    Queue(String),
+}
+
+/// An HTTP origin.
+#[derive(Clone, Debug)]
+pub struct Origin {
     /// Where it is.
     pub url: String,
     /// What it gets.
@@ -81,6 +152,28 @@ pub struct Destination {
     pub headers: Headers,
     /// With these statuses it says that it won't take an event, however often it is sent.
     pub permanent: Vec<u16>,
+    /// How events get there.
+    pub road: Road,
+}
+
+/// How events get to an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Road {
+    /// While the sender waits; what fails stays with the sender.
+    Direct,
+    /// While the sender waits; what fails is enqueued.
+    DirectThenQueue,
+    /// By our queue.
+    Queue,
+}
+
+/// Where alerts go.
+#[derive(Clone, Debug)]
+pub struct Alert {
+    /// Where it is.
+    pub url: String,
+    /// What signs them.
+    pub keys: SigningKeys,
 }
 
 /// Static headers of a destination. The values never show in `Debug`.
@@ -117,13 +210,33 @@ pub struct Config {
     pub previous_shards: Option<u32>,
     /// The longest window of any source, faulty ones included.
     pub longest_window: Duration,
+    /// What is bound.
+    pub bindings: Bindings,
+    /// What seals parcels, large events and dead letters.
+    pub seal_keys: Option<SealKeys>,
+    /// Who may use the operator's API; none: nobody.
+    pub operator_keys: Option<Keyring>,
+    /// Where alerts go.
+    pub alert: Option<Alert>,
+    /// The name of our own queue, as the platform says it to its consumer.
+    pub delivery_queue: String,
+    /// The name of the dead-letter queue.
+    pub dead_letter_queue: String,
+    /// How long a dead letter is kept.
+    pub letters_kept: Duration,
+    /// Beyond the rate limit one refusal in so many is logged.
+    pub sample: u16,
     /// All that is wrong.
     pub faults: Vec<Fault>,
 }
 
 impl Config {
     /// Reads the variables and secrets of the Worker.
-    pub fn parse(vars: &Map<String, Value>, secrets: &BTreeMap<String, String>) -> Self {
+    pub fn parse(
+        vars: &Map<String, Value>,
+        secrets: &BTreeMap<String, String>,
+        bindings: Bindings,
+    ) -> Self {
         let mut faults = Vec::new();
         if vars.len() + secrets.len() > MAX_VARS {
             faults.push(Fault {
@@ -146,6 +259,7 @@ impl Config {
         }
         let mut parser = Parser {
             secrets,
+            bindings: &bindings,
             faults,
             development: false,
             longest_window: Duration::from_secs(DEFAULT_WINDOW_DAYS * DAY),
@@ -157,8 +271,12 @@ impl Config {
         let empty = Value::Object(Map::new());
         let gateway = vars.get("RXGATE").unwrap_or(&empty);
         parser.gateway(gateway, &mut config);
-        // A number of shards that isn't the one that was meant would forget what has been seen.
-        let gateway_is_sound = !parser.faults.iter().any(|f| f.path.starts_with("RXGATE"));
+        parser.required_bindings();
+        // A number of shards that isn't the one that was meant would forget what has been seen; without a dead-letter queue something would be lost.
+        let shuts_all = |f: &Fault| {
+            f.path.starts_with("RXGATE") || [DEAD_LETTERS, KV].contains(&f.path.as_str())
+        };
+        let gateway_is_sound = !parser.faults.iter().any(shuts_all);
 
         let named = |prefix: &'static str| {
             vars.iter().filter_map(move |(name, value)| {
@@ -187,6 +305,11 @@ impl Config {
                 let sound = |place| config.destinations.get(place).is_some_and(Option::is_some);
                 gateway_is_sound && sound(source.destination) && used.all(sound)
             });
+            let source = source.filter(|source| {
+                let before = parser.faults.len();
+                parser.check_losses(name, source, &config.destinations);
+                parser.faults.len() == before
+            });
             config.sources.insert(id, source);
         }
         if config.sources.is_empty() {
@@ -194,6 +317,7 @@ impl Config {
         }
         config.longest_window = parser.longest_window;
         config.faults = parser.faults;
+        config.bindings = bindings;
         config
     }
 
@@ -220,6 +344,7 @@ impl Config {
 
 struct Parser<'a> {
     secrets: &'a BTreeMap<String, String>,
+    bindings: &'a Bindings,
     faults: Vec<Fault>,
     development: bool,
     longest_window: Duration,
@@ -234,11 +359,19 @@ impl Parser<'_> {
     }
 
     fn gateway(&mut self, value: &Value, config: &mut Config) {
-        let Some(table) = self.table(
-            "RXGATE",
-            value,
-            &["shards", "previous_shards", "development"],
-        ) else {
+        let known = [
+            "shards",
+            "previous_shards",
+            "development",
+            "seal_keys",
+            "operator_keys",
+            "delivery_queue",
+            "dead_letter_queue",
+            "dead_letter_days",
+            "alert",
+            "refusal_sample",
+        ];
+        let Some(table) = self.table("RXGATE", value, &known) else {
             return;
         };
         self.development = self.bool(&table, "development").unwrap_or(false);
@@ -252,6 +385,116 @@ impl Parser<'_> {
             self.fault(
                 "RXGATE.previous_shards",
                 "is the same as shards: leave it out",
+            );
+        }
+        config.seal_keys = self.seal_keys(&table);
+        if table.get("operator_keys").is_some() {
+            config.operator_keys = self.keys(&table, "operator_keys", MIN_OPERATOR_KEY_BYTES);
+        }
+        let name = |text: Option<&str>, default: &str| text.unwrap_or(default).to_owned();
+        let delivery_queue = self.text(&table, "delivery_queue", false);
+        config.delivery_queue = name(delivery_queue, "rxgate-deliveries");
+        let dead_letter_queue = self.text(&table, "dead_letter_queue", false);
+        config.dead_letter_queue = name(dead_letter_queue, "rxgate-dead-letters");
+        if config.delivery_queue == config.dead_letter_queue {
+            self.fault("RXGATE.dead_letter_queue", "is the delivery queue as well");
+        }
+        let days = self.integer(&table, "dead_letter_days", 1..=365);
+        config.letters_kept = Duration::from_secs(DAY * days.unwrap_or(DEFAULT_LETTER_DAYS));
+        let sample = self.integer(&table, "refusal_sample", 1..=10_000);
+        config.sample = u16::try_from(sample.unwrap_or(DEFAULT_SAMPLE)).unwrap_or(u16::MAX);
+        config.alert = self.alert(&table);
+    }
+
+    fn required_bindings(&mut self) {
+        if !self.bindings.has_queue(DEAD_LETTERS) {
+            self.fault(
+                DEAD_LETTERS,
+                "is missing: bind the dead-letter queue under this name",
+            );
+        }
+        if !self.bindings.kv {
+            self.fault(KV, "is missing: bind a KV namespace under this name");
+        }
+    }
+
+    fn seal_keys(&mut self, table: &Table<'_>) -> Option<SealKeys> {
+        let mut keys = Vec::new();
+        let mut sound = true;
+        for (path, value) in self.array(table, "seal_keys", true) {
+            let table = self.table(&path, value, &["id", "secret"]);
+            let parsed = table.and_then(|table| {
+                let id = self.key_id(&table);
+                let (name, text) = self.secret(&table, "secret")?;
+                match SealKey::parse(id?, text) {
+                    Ok(key) => Some((table.at("id"), key)),
+                    Err(fault) => {
+                        let problem = match fault {
+                            SealKeyFault::NotBase64 => format!("the secret {name} isn't base64"),
+                            SealKeyFault::Length { bytes } => {
+                                format!("the secret {name} has {bytes} bytes: 32 are needed")
+                            }
+                        };
+                        self.fault(&table.at("secret"), problem);
+                        None
+                    }
+                }
+            });
+            match parsed {
+                Some((path, key)) => {
+                    if keys.iter().any(|other: &SealKey| other.id() == key.id()) {
+                        self.fault(&path, "is the id of another key");
+                    }
+                    keys.push(key);
+                }
+                None => sound = false,
+            }
+        }
+        self.check_count(table, "seal_keys", MAX_SEAL_KEYS);
+        SealKeys::new(keys).filter(|_| sound)
+    }
+
+    fn alert(&mut self, table: &Table<'_>) -> Option<Alert> {
+        let path = table.at("alert");
+        let table = self.table(&path, table.get("alert")?, &["url", "keys"])?;
+        let url = self.url(&table);
+        let keys = self.signing_keys(&table);
+        Some(Alert {
+            url: url?,
+            keys: keys?,
+        })
+    }
+
+    /// Where nobody sends again what wasn't taken, an origin needs a queue behind it.
+    fn check_losses(&mut self, name: &str, source: &Source, destinations: &[Option<Destination>]) {
+        if source.retries || source.accepts_loss {
+            return;
+        }
+        let loses = |place: usize| {
+            let to = destinations
+                .get(place)
+                .and_then(Option::as_ref)
+                .map(|d| &d.to);
+            matches!(
+                to,
+                Some(Target::Origin(Origin {
+                    road: Road::Direct,
+                    ..
+                }))
+            )
+        };
+        let routes = source.routes.iter().enumerate();
+        let mut paths: Vec<String> = routes
+            .filter(|(_, route)| loses(route.destination))
+            .map(|(place, _)| format!("{name}.routes[{place}].destination"))
+            .collect();
+        if loses(source.destination) {
+            paths.push(format!("{name}.destination"));
+        }
+        for path in paths {
+            self.fault(
+                &path,
+                "has no queue behind it, and the sender isn't known to retry: what the origin doesn't take would be lost. Bind DELIVERIES and leave on_origin_failure at enqueue, or say accept_loss = true",
             );
         }
     }
@@ -279,6 +522,10 @@ impl Parser<'_> {
                 "accept_api_versions",
                 "max_body_bytes",
                 "dedupe_window_days",
+                "dedupe",
+                "edge_cache",
+                "retry_policy",
+                "accept_loss",
                 "destination",
                 "routes",
             ],
@@ -288,7 +535,7 @@ impl Parser<'_> {
             .choice(&table, "provider", &providers, true)
             .and_then(|name| Provider::ALL.into_iter().find(|p| p.name() == name));
         let environment = self.choice(&table, "environment", &["sandbox", "production"], true);
-        let keys = self.keys(&table);
+        let keys = self.keys(&table, "keys", MIN_KEY_BYTES);
         let tolerance = Duration::from_secs(
             self.integer(&table, "tolerance_seconds", 1..=DAY)
                 .unwrap_or(DEFAULT_TOLERANCE),
@@ -309,11 +556,25 @@ impl Parser<'_> {
         self.longest_window = self.longest_window.max(window);
         let mut api_versions = self.texts(&table, "accept_api_versions");
         let provider_slug = self.text(&table, "provider_slug", false).map(str::to_owned);
+        let dedupe = self.dedupe(&table);
+        let accepts_loss = self.bool(&table, "accept_loss").unwrap_or(false);
+        let policy = self.choice(&table, "retry_policy", &["documented", "unknown"], false);
         let destination = self.destination_named(&table, "destination", destinations, true);
         let routes = self.routes(&table, provider, destinations);
 
         let provider = provider?;
-        let RetryPolicy::Documented { horizon } = provider.retry_policy();
+        let horizon = match provider.retry_policy() {
+            RetryPolicy::Documented { horizon } => Some(horizon),
+            RetryPolicy::Unknown => None,
+        };
+        if policy == Some("documented") && horizon.is_none() {
+            self.fault(
+                &table.at("retry_policy"),
+                "is documented, and this sender documents no retries",
+            );
+        }
+        let retries = horizon.is_some() && policy != Some("unknown");
+        let horizon = horizon.unwrap_or(UNKNOWN_HORIZON);
         let stale = stale.map_or(Stale::Refuse, |()| Stale::Accept {
             horizon: horizon + tolerance,
         });
@@ -349,16 +610,37 @@ impl Parser<'_> {
             expected,
             max_body,
             window,
+            dedupe,
+            retries,
+            accepts_loss,
             routes,
             destination: destination?,
         };
         (self.faults.len() == before).then_some(source)
     }
 
-    fn keys(&mut self, table: &Table<'_>) -> Option<Keyring> {
+    fn dedupe(&mut self, table: &Table<'_>) -> Dedupe {
+        let edge_cache = self.bool(table, "edge_cache");
+        match self.choice(table, "dedupe", &["exact", "kv"], false) {
+            Some("kv") => {
+                if edge_cache == Some(true) {
+                    self.fault(
+                        &table.at("edge_cache"),
+                        "is for dedupe = \"exact\": with kv nothing else is asked",
+                    );
+                }
+                Dedupe::Kv
+            }
+            _ => Dedupe::Exact {
+                edge_cache: edge_cache.unwrap_or(false),
+            },
+        }
+    }
+
+    fn keys(&mut self, table: &Table<'_>, list: &str, least: usize) -> Option<Keyring> {
         let mut keys: Vec<Key> = Vec::new();
         let mut sound = true;
-        for (path, value) in self.array(table, "keys", true) {
+        for (path, value) in self.array(table, list, true) {
             let Some(table) = self.table(&path, value, &["id", "secret", "not_after"]) else {
                 sound = false;
                 continue;
@@ -381,8 +663,11 @@ impl Parser<'_> {
                 .secret(&table, "secret")
                 .zip(id)
                 .map(|((name, bytes), id)| {
-                    Key::new(id, bytes.as_bytes(), not_after.flatten())
-                        .map_err(|fault| (name, fault))
+                    let bytes = bytes.as_bytes();
+                    if (1..least).contains(&bytes.len()) {
+                        return Err((name, KeyFault::Short { bytes: bytes.len() }));
+                    }
+                    Key::new(id, bytes, not_after.flatten()).map_err(|fault| (name, fault))
                 });
             match key {
                 Some(Ok(key)) => keys.push(key),
@@ -391,7 +676,7 @@ impl Parser<'_> {
                     let problem = match fault {
                         KeyFault::Empty => format!("the secret {name} is empty"),
                         KeyFault::Short { bytes } => format!(
-                            "the secret {name} has {bytes} bytes: at least {MIN_KEY_BYTES} are needed"
+                            "the secret {name} has {bytes} bytes: at least {least} are needed"
                         ),
                         KeyFault::Refused => format!("the secret {name} can't key the hash"),
                     };
@@ -400,7 +685,7 @@ impl Parser<'_> {
                 None => sound = false,
             }
         }
-        self.check_count(table, "keys", MAX_KEYS);
+        self.check_count(table, list, MAX_KEYS);
         Keyring::new(keys).filter(|_| sound)
     }
 
@@ -486,25 +771,24 @@ impl Parser<'_> {
     ) -> Option<Destination> {
         let before = self.faults.len();
         self.check_id(name, &id, destinations);
-        let known = ["url", "format", "keys", "headers", "permanent_statuses"];
+        let known = [
+            "url",
+            "queue",
+            "format",
+            "keys",
+            "headers",
+            "permanent_statuses",
+            "delivery",
+            "on_origin_failure",
+        ];
         let table = self.table(name, value, &known)?;
-        let url = self.text(&table, "url", true).map(str::to_owned);
-        if let Some(Err(fault)) = url
-            .as_deref()
-            .map(|url| check_target(url, self.development))
-        {
-            let problem = match fault {
-                TargetFault::NotAUrl => "isn't an absolute URL",
-                TargetFault::NotHttps => {
-                    "isn't https (http is for this machine, with RXGATE.development = true)"
-                }
-                TargetFault::Credentials => {
-                    "carries a user name or password: use headers with a secret"
-                }
-                TargetFault::Fragment => "carries a fragment, which is never sent",
-            };
-            self.fault(&table.at("url"), problem);
+        if table.get("queue").is_some() {
+            let queue = self.queue(&table, &known);
+            let to = Target::Queue(queue?);
+            return (self.faults.len() == before).then_some(Destination { id, to });
         }
+        let url = self.url(&table);
+        let road = self.road(&table);
         let format = match self.choice(&table, "format", &["canonical", "original"], false) {
             Some("original") => Format::Original,
             _ => Format::Canonical,
@@ -521,15 +805,90 @@ impl Parser<'_> {
         if table.get("permanent_statuses").is_none() {
             permanent.extend(PERMANENT_STATUSES);
         }
-        let destination = Destination {
-            id,
+        let to = Target::Origin(Origin {
             url: url?,
             format,
             keys: keys?,
             headers,
             permanent,
+            road,
+        });
+        (self.faults.len() == before).then_some(Destination { id, to })
+    }
+
+    fn url(&mut self, table: &Table<'_>) -> Option<String> {
+        let url = self.text(table, "url", true).map(str::to_owned);
+        if let Some(Err(fault)) = url
+            .as_deref()
+            .map(|url| check_target(url, self.development))
+        {
+            let problem = match fault {
+                TargetFault::NotAUrl => "isn't an absolute URL",
+                TargetFault::NotHttps => {
+                    "isn't https (http is for this machine, with RXGATE.development = true)"
+                }
+                TargetFault::Credentials => {
+                    "carries a user name or password: use headers with a secret"
+                }
+                TargetFault::Fragment => "carries a fragment, which is never sent",
+            };
+            self.fault(&table.at("url"), problem);
+        }
+        url
+    }
+
+    /// A queue that the customer consumes.
+    fn queue(&mut self, table: &Table<'_>, known: &[&str]) -> Option<String> {
+        for other in known.iter().filter(|name| **name != "queue") {
+            if table.get(other).is_some() {
+                self.fault(
+                    &table.at(other),
+                    "is for an origin, and this destination is a queue",
+                );
+            }
+        }
+        let queue = self.text(table, "queue", true)?;
+        let path = table.at("queue");
+        if [DELIVERIES, DEAD_LETTERS].contains(&queue) {
+            self.fault(&path, "is a queue that rxgate consumes itself");
+        } else if !self.bindings.has_queue(queue) {
+            self.fault(&path, "isn't the binding of a queue that there is");
+        }
+        Some(queue.to_owned())
+    }
+
+    fn road(&mut self, table: &Table<'_>) -> Road {
+        let bound = self.bindings.has_queue(DELIVERIES);
+        let delivery = self.choice(table, "delivery", &["direct", "queue"], false);
+        let choices = ["enqueue", "sender_retries"];
+        let on_failure = self.choice(table, "on_origin_failure", &choices, false);
+        let mut needs_queue = |name: &str| {
+            if !bound {
+                self.faults.push(Fault {
+                    path: table.at(name),
+                    problem: "needs our own queue: bind one under DELIVERIES".to_owned(),
+                });
+            }
         };
-        (self.faults.len() == before).then_some(destination)
+        match (delivery, on_failure) {
+            (Some("queue"), None) => {
+                needs_queue("delivery");
+                Road::Queue
+            }
+            (Some("queue"), Some(_)) => {
+                self.fault(
+                    &table.at("on_origin_failure"),
+                    "is for delivery = \"direct\": from the queue a delivery is tried again anyway",
+                );
+                Road::Queue
+            }
+            (_, Some("enqueue")) => {
+                needs_queue("on_origin_failure");
+                Road::DirectThenQueue
+            }
+            (_, None) if bound => Road::DirectThenQueue,
+            _ => Road::Direct,
+        }
     }
 
     fn signing_keys(&mut self, table: &Table<'_>) -> Option<SigningKeys> {

@@ -21,8 +21,85 @@ pub enum Effect {
     },
     /// POST to an origin. It owes: no redirect followed, the status line only, the connection given up at the timeout.
     Deliver(Box<Delivery>),
-    /// The end: the sender's answer, and one line of the log.
-    Answer(Box<(Answer, Record)>),
+    /// Read from KV. It owes: what was put under the key, or that nothing is there; both may be a minute old, or more.
+    Get {
+        /// The key.
+        key: String,
+        /// How long to wait.
+        timeout: Duration,
+    },
+    /// Write to KV. It owes: stored when it says so.
+    Put(Box<Put>),
+    /// Send to a queue. It owes: written to disk when it says so.
+    Enqueue(Box<Enqueue>),
+    /// Ask a rate limit. It owes: nothing but a guess.
+    Limit {
+        /// What is counted under.
+        key: String,
+    },
+    /// The end of a request: the sender's answer, and one line of the log, or none.
+    Answer(Box<(Answer, Option<Record>)>),
+    /// The end of a message, or of the cron: what becomes of it, and one line of the log.
+    Settle(Box<(Verdict, Record)>),
+}
+
+/// Something to write to KV.
+pub struct Put {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Vec<u8>,
+    /// How long it is kept.
+    pub kept: Duration,
+    /// How long to wait.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for Put {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Put")
+            .field("key", &self.key)
+            .field("value", &format_args!("{} bytes", self.value.len()))
+            .field("kept", &self.kept)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+/// A message to send.
+#[derive(Clone)]
+pub struct Enqueue {
+    /// The binding of the queue.
+    pub queue: String,
+    /// The message.
+    pub body: Vec<u8>,
+    /// Whether it is text, or bytes.
+    pub text: bool,
+    /// How long it is held back.
+    pub delay: Duration,
+    /// How long to wait for the queue's word.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for Enqueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enqueue")
+            .field("queue", &self.queue)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("text", &self.text)
+            .field("delay", &self.delay)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is done with.
+    Ack,
+    /// It is to come again, after so long.
+    Retry(Duration),
 }
 
 /// A request to an origin. `Debug` shows neither its body nor the values of its headers.
@@ -52,7 +129,7 @@ impl fmt::Debug for Delivery {
 /// What came of an effect.
 #[derive(Debug)]
 pub enum Done<'a> {
-    /// The object's reply.
+    /// The object's reply; what is in KV.
     Replied(&'a [u8]),
     /// The origin's answer.
     Answered {
@@ -61,6 +138,12 @@ pub enum Done<'a> {
         /// Its `Retry-After` header.
         retry_after: Option<&'a str>,
     },
+    /// It is done; under the limit.
+    Ok,
+    /// Nothing is in KV under that key.
+    Absent,
+    /// Over the limit.
+    Limited,
     /// It failed.
     Failed,
     /// It wasn't done in time: it may have happened or not, and may still.

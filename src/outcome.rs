@@ -29,6 +29,10 @@ impl Level {
 pub enum Outcome {
     /// The origin has it, and so much is remembered.
     Delivered,
+    /// It is in a queue: a customer's, or ours.
+    Enqueued,
+    /// Authentic, and not deliverable for good: it is in the dead-letter queue.
+    DeadLettered,
     /// It was delivered before.
     Duplicate,
     /// Another request with the same event is under way.
@@ -53,20 +57,14 @@ pub enum Outcome {
     SignatureMismatch,
     /// The signature holds, and its time is too far from ours.
     TimestampOutOfTolerance,
-    /// Authentic, and not JSON within the limits.
-    BodyMalformed,
-    /// Authentic, and a required field is missing or of the wrong type.
-    EventInvalid,
-    /// Authentic, and of another environment than the source.
-    EnvironmentMismatch,
-    /// Authentic, and of another account than the source's.
-    ProviderMismatch,
-    /// The origin won't take it, however often it is sent.
-    DeliveryRejected,
     /// The origin didn't take it this time.
     DeliveryFailed,
     /// The origin didn't answer in time: it may have it.
     DeliveryTimedOut,
+    /// The queue didn't take it.
+    EnqueueFailed,
+    /// Not deliverable for good, and the dead-letter queue didn't take it.
+    DeadLetterFailed,
     /// Whether it was delivered before can't be told now.
     StoreUnavailable,
     /// The number of shards was changed without saying so.
@@ -77,12 +75,20 @@ pub enum Outcome {
     Overloaded,
     /// The gateway itself failed.
     InternalError,
+    /// Of a message: the dead letter is kept.
+    DeadLetterKept,
+    /// Of a message: its queue isn't one of ours.
+    QueueUnknown,
+    /// Of a message: it can't be opened.
+    MessageUnreadable,
+    /// Of a message: it travels by reference, and its body isn't there (yet).
+    BodyMissing,
 }
 
 /// What an outcome looks like from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// The HTTP status.
+    /// The HTTP status; 0 for what only messages end as.
     pub status: u16,
     /// The stable code.
     pub code: &'static str,
@@ -106,8 +112,10 @@ const fn spec(status: u16, code: &'static str, level: Level, retry_after: Option
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::Delivered,
+        Self::Enqueued,
+        Self::DeadLettered,
         Self::Duplicate,
         Self::InFlight,
         Self::PathUnknown,
@@ -120,18 +128,19 @@ impl Outcome {
         Self::SignatureMalformed,
         Self::SignatureMismatch,
         Self::TimestampOutOfTolerance,
-        Self::BodyMalformed,
-        Self::EventInvalid,
-        Self::EnvironmentMismatch,
-        Self::ProviderMismatch,
-        Self::DeliveryRejected,
         Self::DeliveryFailed,
         Self::DeliveryTimedOut,
+        Self::EnqueueFailed,
+        Self::DeadLetterFailed,
         Self::StoreUnavailable,
         Self::ShardsChanged,
         Self::SourceMisconfigured,
         Self::Overloaded,
         Self::InternalError,
+        Self::DeadLetterKept,
+        Self::QueueUnknown,
+        Self::MessageUnreadable,
+        Self::BodyMissing,
     ];
 
     /// The table. What is authentic and not delivered is 5xx, since some senders retry on nothing else; what isn't authentic is 4xx.
@@ -140,6 +149,8 @@ impl Outcome {
         use Level::{Error, Info, Warn};
         match self {
             Self::Delivered               => spec(200, "delivered",                  Info,  None),
+            Self::Enqueued                => spec(200, "enqueued",                   Info,  None),
+            Self::DeadLettered            => spec(200, "dead_lettered",              Error, None),
             Self::Duplicate               => spec(200, "duplicate",                  Info,  None),
             Self::InFlight                => spec(503, "in_flight",                  Info,  Some(5)),
             Self::PathUnknown             => spec(404, "path_unknown",               Warn,  None),
@@ -152,18 +163,42 @@ impl Outcome {
             Self::SignatureMalformed      => spec(401, "signature_malformed",        Warn,  None),
             Self::SignatureMismatch       => spec(401, "signature_mismatch",         Warn,  None),
             Self::TimestampOutOfTolerance => spec(401, "timestamp_out_of_tolerance", Error, None),
-            Self::BodyMalformed           => spec(500, "body_malformed",             Error, None),
-            Self::EventInvalid            => spec(500, "event_invalid",              Error, None),
-            Self::EnvironmentMismatch     => spec(500, "environment_mismatch",       Error, None),
-            Self::ProviderMismatch        => spec(500, "provider_mismatch",          Error, None),
-            Self::DeliveryRejected        => spec(502, "delivery_rejected",          Error, None),
             Self::DeliveryFailed          => spec(502, "delivery_failed",            Error, None),
             Self::DeliveryTimedOut        => spec(504, "delivery_timed_out",         Error, Some(15)),
+            Self::EnqueueFailed           => spec(503, "enqueue_failed",             Error, Some(5)),
+            Self::DeadLetterFailed        => spec(503, "dead_letter_failed",         Error, Some(5)),
             Self::StoreUnavailable        => spec(503, "store_unavailable",          Error, Some(5)),
             Self::ShardsChanged           => spec(503, "shards_changed",             Error, Some(60)),
             Self::SourceMisconfigured     => spec(503, "source_misconfigured",       Error, Some(60)),
             Self::Overloaded              => spec(503, "overloaded",                 Error, Some(1)),
             Self::InternalError           => spec(503, "internal_error",             Error, Some(5)),
+            Self::DeadLetterKept          => spec(0,   "dead_letter_kept",           Error, None),
+            Self::QueueUnknown            => spec(0,   "queue_unknown",              Error, Some(60)),
+            Self::MessageUnreadable       => spec(0,   "message_unreadable",         Error, Some(60)),
+            Self::BodyMissing             => spec(0,   "body_missing",               Error, Some(60)),
         }
+    }
+
+    /// Whether a message that ended like this is done with. Everything else is tried again.
+    pub fn is_settled(self) -> bool {
+        use Outcome::{DeadLetterKept, DeadLettered, Delivered, Duplicate, Enqueued};
+        let settled = [Delivered, Duplicate, Enqueued, DeadLettered, DeadLetterKept];
+        settled.contains(&self)
+    }
+
+    /// Whether anybody at all can bring it about, as often as he likes: such lines are rationed.
+    pub fn is_cheap(self) -> bool {
+        matches!(
+            self,
+            Self::PathUnknown
+                | Self::SourceUnknown
+                | Self::MethodNotAllowed
+                | Self::ContentTypeUnsupported
+                | Self::BodyTooLarge
+                | Self::BodyIncomplete
+                | Self::SignatureMissing
+                | Self::SignatureMalformed
+                | Self::SignatureMismatch
+        )
     }
 }

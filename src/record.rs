@@ -11,7 +11,8 @@ pub struct Record {
     pub level: &'static str,
     /// How it ended.
     pub code: &'static str,
-    /// What was answered.
+    /// What was answered; not there for messages and the cron.
+    #[serde(skip_serializing_if = "is_none")]
     pub status: u16,
     /// From receipt to answer.
     pub duration_ms: i64,
@@ -51,6 +52,15 @@ pub struct Record {
     /// Known fields of another type than documented.
     #[serde(skip_serializing_if = "is_zero")]
     pub notes: usize,
+    /// Why it is a dead letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// Which attempt of a message it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u16>,
+    /// `unknown`: it may have been delivered before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dedupe: Option<&'static str>,
     /// What is wrong with the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<&'static str>,
@@ -75,7 +85,25 @@ pub struct Record {
     /// How long the next change of it has to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_seconds: Option<u64>,
-    /// Calls to the entity's object.
+    /// This line stands for so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<u16>,
+    /// The dead letter that an operator's call was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<String>,
+    /// How many dead letters a call was about, or are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<u64>,
+    /// How many of those that are kept weren't redelivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
+    /// How long ago the oldest of those was received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_age_seconds: Option<u64>,
+    /// What came of the alert: `sent`, `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<&'static str>,
+    /// Calls to objects.
     #[serde(skip_serializing_if = "is_zero")]
     pub store_calls: usize,
     /// Rows that they read.
@@ -84,6 +112,23 @@ pub struct Record {
     /// Rows that they wrote.
     #[serde(skip_serializing_if = "is_zero")]
     pub rows_written: usize,
+    /// Reads of KV.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub kv_reads: usize,
+    /// Writes of KV.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub kv_writes: usize,
+    /// Messages sent to queues.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub messages_sent: usize,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_none(status: &u16) -> bool {
+    *status == 0
 }
 
 #[expect(
@@ -95,6 +140,16 @@ fn is_zero(count: &usize) -> bool {
 }
 
 impl Record {
+    /// Adds what `other` cost.
+    pub fn add_costs(&mut self, other: &Self) {
+        self.store_calls += other.store_calls;
+        self.rows_read += other.rows_read;
+        self.rows_written += other.rows_written;
+        self.kv_reads += other.kv_reads;
+        self.kv_writes += other.kv_writes;
+        self.messages_sent += other.messages_sent;
+    }
+
     /// Takes the event type if it looks like one: lower-case words with dots between them.
     pub fn set_event_type(&mut self, text: &str) {
         let word = |word: &str| {

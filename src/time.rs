@@ -47,6 +47,12 @@ pub fn to_utc(text: &str) -> Option<std::borrow::Cow<'_, str>> {
     )
 }
 
+/// RFC 3339 in UTC, with milliseconds.
+pub fn to_text(at: Timestamp) -> String {
+    let date = DateTime::from_timestamp_millis(at.0).unwrap_or_default();
+    date.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
 /// The span that a `Retry-After` header names: seconds, or an HTTP date seen from `now`.
 pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();

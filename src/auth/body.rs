@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::KeyId;
+use super::{KeyId, Opened};
 use crate::time::Timestamp;
 
 /// A body as it was received. Nobody outside of `auth` can read it.
@@ -47,7 +47,7 @@ pub struct Verified<'a> {
 }
 
 /// What authentication learnt.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// The key that matched.
     pub key: KeyId,
@@ -63,6 +63,16 @@ impl<'a> Verified<'a> {
             body: body.bytes(),
             proof,
         }
+    }
+
+    /// Bytes that were authenticated before, and sealed by us since: `body` has to be a part of `opened`.
+    pub(crate) fn opened(
+        opened: &'a Opened,
+        body: &std::ops::Range<usize>,
+        proof: Proof,
+    ) -> Option<Self> {
+        let body = opened.bytes().get(body.clone())?;
+        Some(Self { body, proof })
     }
 
     /// The authenticated bytes.

@@ -9,8 +9,8 @@ mod wire;
 
 pub use layout::{Agreed, Layout, LayoutRefused, LayoutRequest, Objects};
 pub use row::{
-    Claim, ClaimRequest, Entity, Fence, LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED, MAX_PAGES, Page,
-    Receipt, Row, RowCorrupt,
+    Claim, ClaimRequest, Claimant, Entity, Fence, LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED,
+    MAX_PAGES, Page, Receipt, Row, RowCorrupt,
 };
 pub use serve::{Store, serve};
 pub use wire::{Cost, Reply, Request, WireCorrupt};
@@ -35,10 +35,28 @@ pub fn event_digest(source: &str, event_id: &str) -> [u8; 32] {
         .into()
 }
 
+/// SHA-256("body" ‖ 0 ‖ source ‖ 0 ‖ SHA-256(body)): the idempotency key of what has no id that could name it. No event id has 32 bytes that are such a hash.
+pub fn body_digest(source: &str, body: &[u8]) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(b"body\0")
+        .chain_update(source.as_bytes())
+        .chain_update([0])
+        .chain_update(Sha256::digest(body))
+        .finalize()
+        .into()
+}
+
 impl EventHash {
     /// The hash that the entity's row remembers.
     pub fn of(digest: &[u8; 32]) -> Self {
         Self(first16(digest))
+    }
+
+    /// The hash of one redelivery of the event.
+    pub fn redelivery(digest: &[u8; 32], nonce: &[u8; 16]) -> Self {
+        let hashed = Sha256::new().chain_update(b"redelivery\0");
+        let digest = hashed.chain_update(digest).chain_update(nonce).finalize();
+        Self(first16(&digest.into()))
     }
 }
 

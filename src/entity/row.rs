@@ -27,11 +27,22 @@ const ENTRY_BYTES: usize = 33;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence(pub u64);
 
+/// Who asks for a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimant {
+    /// A request of the sender's. To it, what waits in our queue is a duplicate: it is safe.
+    Sender,
+    /// A message of our queue, that was sent under this fence (0: without a claim). What waits in our queue is waiting for it.
+    Message(Fence),
+}
+
 /// What a claim asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// The event.
     pub event: EventHash,
+    /// Who asks.
+    pub claimant: Claimant,
     /// Its place in the life of the entity.
     pub step: Step,
     /// How long the claim holds if nothing more is heard.
@@ -56,7 +67,12 @@ pub enum Claim {
         retry_after: Duration,
     },
     /// Committed before.
-    Duplicate(Receipt),
+    Duplicate {
+        /// How it ended.
+        receipt: Receipt,
+        /// For how long this will be the answer.
+        remembered: Duration,
+    },
     /// The entity lives in another object now.
     Moved,
 }
@@ -65,13 +81,26 @@ pub enum Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Receipt {
-    /// The destination answered 2xx.
+    /// The origin answered 2xx.
     Delivered = 1,
+    /// It is in our own queue: a message of it is still to be delivered.
+    Queued = 2,
+    /// It is in a customer's queue.
+    Enqueued = 3,
+    /// It is in the dead-letter queue.
+    DeadLettered = 4,
 }
 
 impl Receipt {
+    const ALL: [Self; 4] = [
+        Self::Delivered,
+        Self::Queued,
+        Self::Enqueued,
+        Self::DeadLettered,
+    ];
+
     pub(super) fn from_u8(code: u8) -> Option<Self> {
-        (code == Self::Delivered as u8).then_some(Self::Delivered)
+        Self::ALL.into_iter().find(|receipt| *receipt as u8 == code)
     }
 }
 
@@ -105,24 +134,72 @@ pub struct Row<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
-    /// Until this instant.
     Leased,
-    /// Since this instant.
     Committed(Receipt),
+    /// Queued, and a message of it holds a lease until this instant.
+    Attempting(Timestamp),
 }
+
+/// The stored code of [`Status::Attempting`]; those of receipts are lower.
+const ATTEMPTING: u8 = 0x80;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     event: EventHash,
     status: Status,
     fence: Fence,
-    /// Leased: when the lease lapses. Committed: when the entry is forgotten.
+    /// Leased: when the lease lapses. Otherwise: when the entry is forgotten.
     until: Timestamp,
 }
 
 impl Entry {
+    /// Whether it may still change: such entries stay in the head.
     fn is_leased(&self) -> bool {
-        self.status == Status::Leased
+        !matches!(self.status, Status::Committed(_))
+    }
+
+    /// Itself without the lease of a message that has lapsed, or was waited for.
+    fn settled(&self) -> Self {
+        match self.status {
+            Status::Attempting(_) => Self {
+                status: Status::Committed(Receipt::Queued),
+                ..*self
+            },
+            _ => *self,
+        }
+    }
+
+    /// When its lease ends, if it has one.
+    fn lease(&self) -> Option<Timestamp> {
+        match self.status {
+            Status::Leased => Some(self.until),
+            Status::Attempting(until) => Some(until),
+            Status::Committed(_) => None,
+        }
+    }
+
+    /// What it says to somebody who asks at `now`: `None` if it says nothing any more, or if it was waiting for whoever asks.
+    fn says(&self, claimant: Claimant, now: Timestamp) -> Option<Claim> {
+        let duplicate = |receipt| Claim::Duplicate {
+            receipt,
+            remembered: now.until(self.until),
+        };
+        let in_flight = |until| Claim::InFlight {
+            retry_after: now.until(until),
+        };
+        if self.until <= now {
+            return None;
+        }
+        match (self.status, claimant) {
+            (Status::Leased, Claimant::Message(fence)) if fence == self.fence => None,
+            (Status::Leased, _) => Some(in_flight(self.until)),
+            (Status::Committed(Receipt::Queued), Claimant::Message(_)) => None,
+            (Status::Committed(receipt), _) => Some(duplicate(receipt)),
+            (Status::Attempting(_), Claimant::Sender) => Some(duplicate(Receipt::Queued)),
+            (Status::Attempting(until), Claimant::Message(_)) => {
+                (now < until).then(|| in_flight(until))
+            }
+        }
     }
 }
 
@@ -178,18 +255,11 @@ impl Entity {
             return Claim::Moved;
         }
         self.forget(now);
-        if let Some(entry) = self.find(request.event) {
-            match entry.status {
-                Status::Committed(receipt) if now < entry.until => {
-                    return Claim::Duplicate(receipt);
-                }
-                Status::Leased if now < entry.until => {
-                    return Claim::InFlight {
-                        retry_after: now.until(entry.until),
-                    };
-                }
-                _ => {}
-            }
+        if let Some(said) = self
+            .find(request.event)
+            .and_then(|entry| entry.says(request.claimant, now))
+        {
+            return said;
         }
         if self.leases(now).count() >= MAX_LEASED {
             let first = self.leases(now).min().unwrap_or(now);
@@ -208,11 +278,16 @@ impl Entity {
             self.top = request.step;
         }
         self.head.retain(|entry| entry.event != request.event);
+        let lapses = now.after(request.lease);
+        let (status, until) = match request.claimant {
+            Claimant::Sender => (Status::Leased, lapses),
+            Claimant::Message(_) => (Status::Attempting(lapses), lapses.after(request.window)),
+        };
         self.head.push(Entry {
             event: request.event,
-            status: Status::Leased,
+            status,
             fence: Fence(self.last),
-            until: now.after(request.lease),
+            until,
         });
         self.expires = self
             .expires
@@ -233,11 +308,14 @@ impl Entity {
         window: Duration,
         now: Timestamp,
     ) -> Result<bool, LeaseLost> {
-        if let Some(entry) = self.find(event)
-            && entry.fence == fence
-            && entry.status == Status::Committed(receipt)
-        {
-            return Ok(false);
+        if let Some(entry) = self.find(event) {
+            let settled = entry.fence == fence && entry.status == Status::Committed(receipt);
+            // The message was faster than the commit of the request that sent it.
+            let overtaken =
+                receipt == Receipt::Queued && entry.fence > fence && entry.status != Status::Leased;
+            if settled || overtaken {
+                return Ok(false);
+            }
         }
         let entry = self.held(event, fence, now)?;
         entry.status = Status::Committed(receipt);
@@ -246,24 +324,28 @@ impl Entity {
         Ok(true)
     }
 
-    /// Gives the event back: the next claim is granted at once. The sequence that was given is not given again.
+    /// Gives the event back: the next claim is granted at once; to a message only, if it was a message's. The sequence that was given is not given again.
     pub fn release(
         &mut self,
         event: EventHash,
         fence: Fence,
         now: Timestamp,
     ) -> Result<(), LeaseLost> {
-        self.held(event, fence, now)?;
-        self.head.retain(|entry| entry.event != event);
+        let entry = self.held(event, fence, now)?;
+        if let Status::Attempting(_) = entry.status {
+            entry.status = Status::Committed(Receipt::Queued);
+        } else {
+            self.head.retain(|entry| entry.event != event);
+        }
         Ok(())
     }
 
     /// Marks the entity as living elsewhere from now on: every later claim here is [`Claim::Moved`]. Commits and releases of leases that still run count; a lapsed
     /// one is lost, since the entity may be handed over before its holder comes back. Says whether that is news.
     pub fn move_away(&mut self, window: Duration, now: Timestamp) -> bool {
-        let before = self.head.len();
+        let before = self.head.clone();
         self.forget_lapsed(now);
-        let news = !self.moved || self.head.len() < before;
+        let news = !self.moved || self.head != before;
         self.moved = true;
         self.expires = self.expires.max(now.after(window));
         news
@@ -283,7 +365,7 @@ impl Entity {
             let known = newest.entry(*event).or_insert(*fence);
             *known = (*known).max(*fence);
         }
-        let theirs = other.older.iter().chain(&other.head);
+        let theirs = other.older.iter().chain(&other.head).map(Entry::settled);
         for entry in theirs.filter(|entry| !entry.is_leased() && now < entry.until) {
             let known = newest.insert(entry.event, entry.fence);
             match known {
@@ -294,7 +376,7 @@ impl Entity {
                 Some(_) => self.head.retain(|ours| ours.event != entry.event),
                 None => {}
             }
-            self.head.push(*entry);
+            self.head.push(entry);
         }
     }
 
@@ -337,10 +419,8 @@ impl Entity {
     }
 
     fn leases(&self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
-        self.head
-            .iter()
-            .filter(move |entry| entry.is_leased() && now < entry.until)
-            .map(|entry| entry.until)
+        let leases = self.head.iter().filter_map(Entry::lease);
+        leases.filter(move |until| now < *until)
     }
 
     fn find(&self, event: EventHash) -> Option<&Entry> {
@@ -365,10 +445,15 @@ impl Entity {
             .ok_or(LeaseLost)
     }
 
-    /// Drops leases that have lapsed. Their holders lose them; nothing else does.
+    /// Drops leases that have lapsed; what a message held is queued again. Their holders lose them; nothing else does.
     fn forget_lapsed(&mut self, now: Timestamp) {
+        for entry in &mut self.head {
+            if entry.lease().is_some_and(|until| until <= now) {
+                *entry = entry.settled();
+            }
+        }
         self.head
-            .retain(|entry| !entry.is_leased() || now < entry.until);
+            .retain(|entry| entry.status != Status::Leased || now < entry.until);
     }
 
     /// Drops from the head what no longer counts, since the head is about to be written anyway.
@@ -376,7 +461,7 @@ impl Entity {
         self.head.retain(|entry| {
             now < match entry.status {
                 Status::Leased => entry.until.after(LAPSED_KEPT),
-                Status::Committed(_) => entry.until,
+                Status::Committed(_) | Status::Attempting(_) => entry.until,
             }
         });
     }
@@ -390,6 +475,7 @@ fn read_entries(reader: &mut Reader<'_>, entries: &mut Vec<Entry>) -> Option<()>
             event: EventHash(reader.array()?),
             status: match reader.u8()? {
                 0 => Status::Leased,
+                ATTEMPTING => Status::Attempting(Timestamp(reader.i64()?)),
                 code => Status::Committed(Receipt::from_u8(code)?),
             },
             fence: Fence(reader.u64()?),
@@ -405,13 +491,13 @@ fn write_entries(writer: Writer, entries: &[Entry]) -> Writer {
         .iter()
         .take(usize::from(count))
         .fold(writer.u16(count), |writer, entry| {
-            writer
-                .raw(&entry.event.0)
-                .u8(match entry.status {
-                    Status::Leased => 0,
-                    Status::Committed(receipt) => receipt as u8,
-                })
-                .u64(entry.fence.0)
-                .i64(entry.until.0)
+            let writer = writer.raw(&entry.event.0);
+            match entry.status {
+                Status::Leased => writer.u8(0),
+                Status::Committed(receipt) => writer.u8(receipt as u8),
+                Status::Attempting(until) => writer.u8(ATTEMPTING).i64(until.0),
+            }
+            .u64(entry.fence.0)
+            .i64(entry.until.0)
         })
 }

@@ -2,6 +2,7 @@
 
 use super::{Claim, Entity, EntityKey, Layout, Page, Reply, Request, Row, RowCorrupt, WireCorrupt};
 use crate::bytes::{Reader, Writer};
+use crate::letters::{Count, Filter, Letter, LetterId, LetterReply, LetterRequest};
 use crate::time::Timestamp;
 
 /// An object's storage. It owes: calls of [`serve`] one at a time, and that what was saved is durable before anybody sees the reply. Pages may be saved one by one, in
@@ -21,6 +22,24 @@ pub trait Store {
 
     /// Records the layout.
     fn record_layout(&self, packed: &[u8]) -> Result<(), Self::Error>;
+
+    /// Keeps a letter, unless one of its id is there.
+    fn keep(&self, letter: &Letter, sealed: &[u8]) -> Result<(), Self::Error>;
+
+    /// Letters that haven't expired at `now`, by the time of their receipt and their id.
+    fn list(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Letter>, Self::Error>;
+
+    /// A letter and its content.
+    fn letter(&self, id: LetterId) -> Result<Option<(Letter, Vec<u8>)>, Self::Error>;
+
+    /// Deletes a letter, and says whether it was there. A message of it that comes later doesn't bring it back.
+    fn remove(&self, id: LetterId, now: Timestamp) -> Result<bool, Self::Error>;
+
+    /// Remembers that a letter was redelivered at `now`, unless that was said of this time already; and says whether it was there.
+    fn mark(&self, id: LetterId, redeliveries: u32, now: Timestamp) -> Result<bool, Self::Error>;
+
+    /// How many letters there are that haven't expired at `now`.
+    fn count(&self, now: Timestamp) -> Result<Count, Self::Error>;
 }
 
 /// Answers one message.
@@ -97,6 +116,17 @@ pub fn serve<S: Store>(store: &S, message: &[u8], now: Timestamp) -> Result<Repl
                 None => Reply::Moved(pack_pages(&pages)),
             }
         }
+        Request::Letters(request) => Reply::Letters(match request {
+            LetterRequest::Keep { letter, sealed } => {
+                store.keep(&letter, &sealed)?;
+                LetterReply::Kept
+            }
+            LetterRequest::List(filter) => LetterReply::Listed(store.list(&filter, now)?),
+            LetterRequest::Read(id) => LetterReply::Read(store.letter(id)?),
+            LetterRequest::Remove(id) => LetterReply::Done(store.remove(id, now)?),
+            LetterRequest::Mark(id, before) => LetterReply::Done(store.mark(id, before, now)?),
+            LetterRequest::Count => LetterReply::Count(store.count(now)?),
+        }),
     })
 }
 

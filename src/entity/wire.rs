@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::layout::{read_objects, write_objects};
 use super::{
-    Agreed, Claim, ClaimRequest, EntityKey, EventHash, Fence, LayoutRefused, LayoutRequest,
-    LeaseLost, Receipt, Step,
+    Agreed, Claim, ClaimRequest, Claimant, EntityKey, EventHash, Fence, LayoutRefused,
+    LayoutRequest, LeaseLost, Receipt, Step,
 };
 use crate::bytes::{Reader, Writer};
+use crate::letters::{LetterReply, LetterRequest};
 use crate::time::Timestamp;
 
 const VERSION: u8 = 1;
@@ -59,6 +60,8 @@ pub enum Request {
         /// For how long the move is remembered.
         window: Duration,
     },
+    /// Something about dead letters.
+    Letters(LetterRequest),
 }
 
 /// The storage operations that a call cost, as the platform bills them.
@@ -83,6 +86,8 @@ pub enum Reply {
     Moved(Vec<u8>),
     /// To `Move`: there are leases, the last of which ends so much later.
     Busy(Duration),
+    /// To `Letters`.
+    Letters(LetterReply),
 }
 
 impl Request {
@@ -99,16 +104,18 @@ impl Request {
                 entity,
                 claim,
                 moved,
-            } => writer
-                .u8(2)
-                .raw(&entity.0)
-                .raw(&claim.event.0)
-                .u8(claim.step.rank)
-                .u8(claim.step.state)
-                .i64(claim.step.at.0)
-                .u64(millis(claim.lease))
-                .u64(millis(claim.window))
-                .block(moved.as_deref().unwrap_or_default()),
+            } => match claim.claimant {
+                Claimant::Sender => writer.u8(2),
+                Claimant::Message(fence) => writer.u8(6).u64(fence.0),
+            }
+            .raw(&entity.0)
+            .raw(&claim.event.0)
+            .u8(claim.step.rank)
+            .u8(claim.step.state)
+            .i64(claim.step.at.0)
+            .u64(millis(claim.lease))
+            .u64(millis(claim.window))
+            .block(moved.as_deref().unwrap_or_default()),
             Self::Commit {
                 entity,
                 event,
@@ -128,6 +135,7 @@ impl Request {
                 fence,
             } => writer.u8(4).raw(&entity.0).raw(&event.0).u64(fence.0),
             Self::Move { entity, window } => writer.u8(5).raw(&entity.0).u64(millis(*window)),
+            Self::Letters(request) => request.write(writer.u8(7)),
         }
         .done()
     }
@@ -147,22 +155,7 @@ impl Request {
                 previous: Some(reader.u32()?).filter(|&n| n > 0),
                 window: span(reader)?,
             }),
-            2 => Self::Claim {
-                entity: EntityKey(reader.array()?),
-                claim: ClaimRequest {
-                    event: EventHash(reader.array()?),
-                    step: Step {
-                        rank: reader.u8()?,
-                        state: reader.u8()?,
-                        at: Timestamp(reader.i64()?),
-                    },
-                    lease: span(reader)?,
-                    window: span(reader)?,
-                },
-                moved: Some(reader.block()?)
-                    .filter(|block| !block.is_empty())
-                    .map(<[u8]>::to_vec),
-            },
+            2 => Self::read_claim(reader, Claimant::Sender)?,
             3 => Self::Commit {
                 entity: EntityKey(reader.array()?),
                 event: EventHash(reader.array()?),
@@ -179,9 +172,34 @@ impl Request {
                 entity: EntityKey(reader.array()?),
                 window: span(reader)?,
             },
+            6 => {
+                let fence = Fence(reader.u64()?);
+                Self::read_claim(reader, Claimant::Message(fence))?
+            }
+            7 => Self::Letters(LetterRequest::read(reader)?),
             _ => return None,
         };
         reader.end().map(|()| request)
+    }
+
+    fn read_claim(reader: &mut Reader<'_>, claimant: Claimant) -> Option<Self> {
+        Some(Self::Claim {
+            entity: EntityKey(reader.array()?),
+            claim: ClaimRequest {
+                event: EventHash(reader.array()?),
+                claimant,
+                step: Step {
+                    rank: reader.u8()?,
+                    state: reader.u8()?,
+                    at: Timestamp(reader.i64()?),
+                },
+                lease: span(reader)?,
+                window: span(reader)?,
+            },
+            moved: Some(reader.block()?)
+                .filter(|block| !block.is_empty())
+                .map(<[u8]>::to_vec),
+        })
     }
 }
 
@@ -202,12 +220,16 @@ impl Reply {
             }
             Self::Claim(Claim::Granted { fence, state }) => writer.u8(3).u64(fence.0).u8(*state),
             Self::Claim(Claim::InFlight { retry_after }) => writer.u8(4).u64(millis(*retry_after)),
-            Self::Claim(Claim::Duplicate(receipt)) => writer.u8(5).u8(*receipt as u8),
+            Self::Claim(Claim::Duplicate {
+                receipt,
+                remembered,
+            }) => writer.u8(5).u8(*receipt as u8).u64(millis(*remembered)),
             Self::Claim(Claim::Moved) => writer.u8(6),
             Self::Settled(Ok(())) => writer.u8(7),
             Self::Settled(Err(LeaseLost)) => writer.u8(8),
             Self::Moved(pages) => writer.u8(9).block(pages),
             Self::Busy(wait) => writer.u8(10).u64(millis(*wait)),
+            Self::Letters(reply) => reply.write(writer.u8(11)),
         }
         .done()
     }
@@ -241,12 +263,16 @@ impl Reply {
             4 => Self::Claim(Claim::InFlight {
                 retry_after: span(reader)?,
             }),
-            5 => Self::Claim(Claim::Duplicate(Receipt::from_u8(reader.u8()?)?)),
+            5 => Self::Claim(Claim::Duplicate {
+                receipt: Receipt::from_u8(reader.u8()?)?,
+                remembered: span(reader)?,
+            }),
             6 => Self::Claim(Claim::Moved),
             7 => Self::Settled(Ok(())),
             8 => Self::Settled(Err(LeaseLost)),
             9 => Self::Moved(reader.block()?.to_vec()),
             10 => Self::Busy(span(reader)?),
+            11 => Self::Letters(LetterReply::read(reader)?),
             _ => return None,
         };
         reader.end().map(|()| (reply, cost))

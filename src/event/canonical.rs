@@ -79,7 +79,8 @@ pub struct Attributes<'a> {
 pub struct Placement {
     /// CloudEvents' sequence: 16 digits, rising per subject.
     #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[0-9]{16}$")))]
-    pub sequence: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<String>,
     /// How the event stands in the order of its entity.
     #[cfg_attr(feature = "schema", schemars(extend("enum" = ["in_order", "early", "superseded", "out_of_sequence", "late", "unknown"])))]
     pub rxordering: &'static str,
@@ -132,10 +133,12 @@ impl State {
 /// What the claim decided of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// The fence.
-    pub sequence: u64,
+    /// The fence; `None` where nobody decides.
+    pub sequence: Option<u64>,
     /// The entity's state.
     pub state: Option<State>,
+    /// Whether it could be deduped.
+    pub deduped: bool,
 }
 
 /// The data of an event, by entity.
@@ -559,7 +562,7 @@ impl Prepared {
     /// The whole event.
     pub fn finish(&self, claimed: Claimed) -> Vec<u8> {
         let placement = Placement {
-            sequence: format!("{:016}", claimed.sequence),
+            sequence: claimed.sequence.map(|number| format!("{number:016}")),
             rxordering: "unknown",
         };
         let placement = write(&placement, 80);

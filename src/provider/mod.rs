@@ -28,6 +28,8 @@ pub enum RetryPolicy {
         /// How long.
         horizon: Duration,
     },
+    /// It says nothing of it: nothing may rest on a retry.
+    Unknown,
 }
 
 /// What a source expects of its events, besides their signature.

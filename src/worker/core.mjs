@@ -9,7 +9,7 @@ const ABSENT = "\0";
 const MAX_VALUE_CHARS = 8 * 1024;
 
 export const RECEIVED = { complete: 0, pathUnknown: 1, tooLarge: 2, incomplete: 3, overloaded: 4 };
-export const DONE = { replied: 0, answered: 1, failed: 2, timedOut: 3 };
+export const DONE = { replied: 0, answered: 1, failed: 2, timedOut: 3, ok: 4, absent: 5, limited: 6 };
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -42,7 +42,7 @@ export class Core {
     this.#input = this.#exports.input();
   }
 
-  /// Reads the configuration; answers { sound, faults, sources: { id: { header, max_body } } }.
+  /// Reads the configuration; `environment` also brings a seed of random bytes. Answers { sound, faults, sources: { id: { header, max_body } } }.
   configure(environment, now) {
     const json = encoder.encode(JSON.stringify(environment));
     this.#put(json, 0);
@@ -60,6 +60,25 @@ export class Core {
       length += chunk.length;
     }
     return this.#read(this.#call("begin", written, length, received, receivedAt, now));
+  }
+
+  /// Takes a message of a queue; answers its first effect.
+  attempt({ queue, body, attempts, sentAt }, now) {
+    const { written } = encoder.encodeInto(line(queue), this.#memory().subarray(this.#input, this.#input + HEAD_BYTES));
+    this.#put(body, HEAD_BYTES);
+    return this.#read(this.#call("attempt", written, body.length, Math.min(attempts, 65535), sentAt, now));
+  }
+
+  /// Takes a call of an operator: { method, path, authorization, query }.
+  operate(call, now) {
+    const json = encoder.encode(JSON.stringify(call));
+    this.#put(json, 0);
+    return this.#read(this.#call("operate", json.length, now));
+  }
+
+  /// One turn of the cron.
+  tick(now) {
+    return this.#read(this.#call("tick", now));
   }
 
   /// Says what came of an effect; answers the next one.

@@ -4,6 +4,7 @@
 
 #![expect(unreachable_pub, reason = "wasm-bindgen exports what is pub")]
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,10 +14,12 @@ use serde_json::{Map, Value};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::auth::RawBody;
-use crate::config::{Config, Fault, MAX_BODY_BYTES};
-use crate::effect::{Done, Effect};
+use crate::config::{Bindings, Config, Fault, MAX_BODY_BYTES};
+use crate::effect::{Done, Effect, Verdict};
+use crate::entropy::SEED_BYTES;
 use crate::inbound::{Inbound, Received};
-use crate::machine::{Gateway, Machine};
+use crate::machine::{Gateway, Machine, Message};
+use crate::operator::{Call, Operator};
 use crate::time::Timestamp;
 
 /// The head of a request: a few header values, one a line.
@@ -28,9 +31,32 @@ const ABSENT: &str = "\0";
 thread_local! {
     static INPUT: RefCell<Vec<u8>> = RefCell::new(vec![0; HEAD_BYTES + MAX_BODY_BYTES]);
     static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static GATEWAY: RefCell<Rc<Gateway>> = RefCell::new(Rc::default());
-    static MACHINES: RefCell<BTreeMap<u32, Machine>> = const { RefCell::new(BTreeMap::new()) };
+    static GATEWAY: RefCell<Rc<Gateway>> = RefCell::new(Rc::new(Gateway::new(Config::default(), &[0; SEED_BYTES])));
+    static RUNNING: RefCell<BTreeMap<u32, Running>> = const { RefCell::new(BTreeMap::new()) };
     static NEXT: Cell<u32> = const { Cell::new(1) };
+}
+
+/// What waits for an effect.
+enum Running {
+    Machine(Box<Machine>),
+    Operator(Box<Operator>),
+}
+
+impl Running {
+    fn resume(self, gateway: &Gateway, done: &Done<'_>, now: Timestamp) -> (Self, Effect) {
+        match self {
+            Self::Machine(machine) => of_machine(machine.resume(gateway, done, now)),
+            Self::Operator(operator) => of_operator(operator.resume(gateway, done, now)),
+        }
+    }
+}
+
+fn of_machine((machine, effect): (Machine, Effect)) -> (Running, Effect) {
+    (Running::Machine(Box::new(machine)), effect)
+}
+
+fn of_operator((operator, effect): (Operator, Effect)) -> (Running, Effect) {
+    (Running::Operator(Box::new(operator)), effect)
 }
 
 /// Where heads go; bodies go 64 KiB after it.
@@ -44,6 +70,9 @@ pub fn input() -> u32 {
 struct Environment {
     vars: Map<String, Value>,
     secrets: BTreeMap<String, String>,
+    bindings: Bindings,
+    /// Random bytes.
+    seed: [u8; SEED_BYTES],
 }
 
 /// What `configure` answers.
@@ -68,15 +97,27 @@ pub fn configure(len: u32, now: f64) -> u32 {
         let json = input.get(..len as usize).unwrap_or_default();
         serde_json::from_slice::<Environment>(json)
     });
-    let config = match environment {
-        Ok(Environment { vars, secrets }) => Config::parse(&vars, &secrets).at(timestamp(now)),
-        Err(_) => Config {
-            faults: vec![Fault {
-                path: "vars".to_owned(),
-                problem: "can't be read".to_owned(),
-            }],
-            ..Config::default()
-        },
+    let (config, seed) = match environment {
+        Ok(Environment {
+            vars,
+            secrets,
+            bindings,
+            seed,
+        }) => {
+            let config = Config::parse(&vars, &secrets, bindings);
+            (config.at(timestamp(now)), seed)
+        }
+        Err(_) => {
+            let config = Config {
+                faults: vec![Fault {
+                    path: "vars".to_owned(),
+                    problem: "can't be read".to_owned(),
+                }],
+                ..Config::default()
+            };
+            // Nothing is sealed without a key.
+            (config, [0; SEED_BYTES])
+        }
     };
     let sources = config.sources.iter().map(|(id, source)| {
         let reading = Reading {
@@ -92,7 +133,7 @@ pub fn configure(len: u32, now: f64) -> u32 {
         faults: config.faults.iter().map(Fault::to_string).collect(),
         sources: sources.collect(),
     });
-    GATEWAY.set(Rc::new(Gateway::new(config)));
+    GATEWAY.set(Rc::new(Gateway::new(config, &seed)));
     write(0, &head, &[])
 }
 
@@ -101,7 +142,7 @@ pub fn configure(len: u32, now: f64) -> u32 {
 pub fn begin(head_len: u32, body_len: u32, received: u8, received_at: f64, now: f64) -> u32 {
     let gateway = GATEWAY.with_borrow(Rc::clone);
     // Shared with nobody: JavaScript writes here only between calls.
-    let (machine, effect) = INPUT.with_borrow(|input| {
+    let begun = INPUT.with_borrow(|input| {
         let (head, bodies) = input.split_at_checked(HEAD_BYTES).unwrap_or_default();
         let head = head.get(..head_len as usize).unwrap_or_default();
         let body = bodies.get(..body_len as usize).unwrap_or_default();
@@ -122,20 +163,80 @@ pub fn begin(head_len: u32, body_len: u32, received: u8, received_at: f64, now: 
         super::hooks::trap(inbound.traceparent.unwrap_or_default().as_bytes());
         Machine::begin(&gateway, inbound, timestamp(received_at), timestamp(now))
     });
+    keep(next(), of_machine(begun))
+}
+
+/// Takes a message of a queue: its queue's name from the input, and `body_len` bytes of body 64 KiB after it.
+#[wasm_bindgen]
+pub fn attempt(head_len: u32, body_len: u32, attempt: u16, sent_at: f64, now: f64) -> u32 {
+    let gateway = GATEWAY.with_borrow(Rc::clone);
+    let begun = INPUT.with_borrow(|input| {
+        let (head, bodies) = input.split_at_checked(HEAD_BYTES).unwrap_or_default();
+        let head = head.get(..head_len as usize).unwrap_or_default();
+        let message = Message {
+            queue: std::str::from_utf8(head).unwrap_or_default(),
+            body: bodies.get(..body_len as usize).unwrap_or_default(),
+            attempt,
+            sent_at: timestamp(sent_at),
+        };
+        Machine::attempt(&gateway, message, timestamp(now))
+    });
+    keep(next(), of_machine(begun))
+}
+
+/// What `operate` reads.
+#[derive(Deserialize)]
+struct Asked {
+    method: String,
+    path: String,
+    authorization: Option<String>,
+    query: Vec<(String, String)>,
+}
+
+/// Takes a call of an operator from the input.
+#[wasm_bindgen]
+pub fn operate(len: u32, now: f64) -> u32 {
+    let gateway = GATEWAY.with_borrow(Rc::clone);
+    let asked = INPUT.with_borrow(|input| {
+        let json = input.get(..len as usize).unwrap_or_default();
+        serde_json::from_slice::<Asked>(json)
+    });
+    let begun = match &asked {
+        Ok(asked) => {
+            let call = Call {
+                method: &asked.method,
+                path: &asked.path,
+                authorization: asked.authorization.as_deref(),
+                query: &asked.query,
+            };
+            Operator::begin(&gateway, call, timestamp(now))
+        }
+        Err(_) => return 0,
+    };
+    keep(next(), of_operator(begun))
+}
+
+/// One turn of the cron.
+#[wasm_bindgen]
+pub fn tick(now: f64) -> u32 {
+    keep(next(), of_operator(Operator::tick(timestamp(now))))
+}
+
+fn next() -> u32 {
     let handle = NEXT.get();
     NEXT.set(handle.wrapping_add(1).max(1));
-    keep(handle, machine, effect)
+    handle
 }
 
 /// Goes on with what came of the effect that `handle` asked for: 0 replied (`len` bytes in the input), 1 answered (`status`, and `len` bytes of `Retry-After` in the
-/// input; 0: none), 2 failed, 3 timed out.
+/// input; 0: none), 2 failed, 3 timed out, 4 done, 5 absent, 6 limited.
 #[wasm_bindgen]
 pub fn resume(handle: u32, done: u8, status: u16, len: u32, now: f64) -> u32 {
     let gateway = GATEWAY.with_borrow(Rc::clone);
-    let Some(machine) = MACHINES.with_borrow_mut(|machines| machines.remove(&handle)) else {
+    let Some(running) = RUNNING.with_borrow_mut(|running| running.remove(&handle)) else {
         return 0;
     };
-    let (machine, effect) = INPUT.with_borrow(|input| {
+    let goes_on = INPUT.with_borrow(|input| {
         let bytes = input.get(..len as usize).unwrap_or_default();
         let done = match done {
             0 => Done::Replied(bytes),
@@ -144,17 +245,20 @@ pub fn resume(handle: u32, done: u8, status: u16, len: u32, now: f64) -> u32 {
                 retry_after: std::str::from_utf8(bytes).ok().filter(|v| !v.is_empty()),
             },
             3 => Done::TimedOut,
+            4 => Done::Ok,
+            5 => Done::Absent,
+            6 => Done::Limited,
             _ => Done::Failed,
         };
-        machine.resume(&gateway, &done, timestamp(now))
+        running.resume(&gateway, &done, timestamp(now))
     });
-    keep(handle, machine, effect)
+    keep(handle, goes_on)
 }
 
 /// Drops a machine that nobody will resume.
 #[wasm_bindgen]
 pub fn abandon(handle: u32) {
-    MACHINES.with_borrow_mut(|machines| machines.remove(&handle));
+    RUNNING.with_borrow_mut(|running| running.remove(&handle));
 }
 
 /// An effect, for `core.mjs`.
@@ -170,51 +274,119 @@ enum Head<'a> {
         headers: &'a [(String, String)],
         timeout: u64,
     },
+    Get {
+        key: &'a str,
+        timeout: u64,
+    },
+    /// The body is the value.
+    Put {
+        key: &'a str,
+        seconds: u64,
+        timeout: u64,
+    },
+    /// The body is the message.
+    Enqueue {
+        queue: &'a str,
+        text: bool,
+        delay_seconds: u64,
+        timeout: u64,
+    },
+    Limit {
+        key: &'a str,
+    },
     /// The body is the answer's, then the log line's.
     Answer {
         status: u16,
         retry_after: Option<u64>,
         answer_bytes: usize,
+        /// `None`: no line.
+        level: Option<&'static str>,
+    },
+    /// The body is the log line's.
+    Settle {
+        /// `None`: it is done with.
+        retry_seconds: Option<u64>,
         level: &'static str,
     },
 }
 
-fn keep(handle: u32, machine: Machine, effect: Effect) -> u32 {
-    match effect {
+fn keep(handle: u32, (running, effect): (Running, Effect)) -> u32 {
+    let head_and_body = match &effect {
         Effect::Ask {
             object,
             request,
             timeout,
         } => {
-            MACHINES.with_borrow_mut(|machines| machines.insert(handle, machine));
             let head = Head::Ask {
-                object: &object,
-                timeout: millis(timeout),
+                object,
+                timeout: millis(*timeout),
             };
-            write(handle, &to_json(&head), &request.pack())
+            (to_json(&head), Cow::Owned(request.pack()))
         }
         Effect::Deliver(delivery) => {
-            MACHINES.with_borrow_mut(|machines| machines.insert(handle, machine));
             let head = Head::Deliver {
                 url: &delivery.url,
                 headers: &delivery.headers,
                 timeout: millis(delivery.timeout),
             };
-            write(handle, &to_json(&head), &delivery.body)
+            (to_json(&head), Cow::Borrowed(delivery.body.as_slice()))
         }
+        Effect::Get { key, timeout } => {
+            let timeout = millis(*timeout);
+            (to_json(&Head::Get { key, timeout }), Cow::Borrowed(&[][..]))
+        }
+        Effect::Put(put) => {
+            let head = Head::Put {
+                key: &put.key,
+                seconds: put.kept.as_secs(),
+                timeout: millis(put.timeout),
+            };
+            (to_json(&head), Cow::Borrowed(put.value.as_slice()))
+        }
+        Effect::Enqueue(message) => {
+            let head = Head::Enqueue {
+                queue: &message.queue,
+                text: message.text,
+                delay_seconds: seconds(message.delay),
+                timeout: millis(message.timeout),
+            };
+            (to_json(&head), Cow::Borrowed(message.body.as_slice()))
+        }
+        Effect::Limit { key } => (to_json(&Head::Limit { key }), Cow::Borrowed(&[][..])),
         Effect::Answer(end) => {
-            let (answer, record) = *end;
+            let (answer, record) = &**end;
             let head = Head::Answer {
                 status: answer.status,
                 retry_after: answer.retry_after,
                 answer_bytes: answer.body.len(),
+                level: record.as_ref().map(|record| record.level),
+            };
+            let mut body = answer.body.clone().into_bytes();
+            if let Some(record) = record {
+                body.extend_from_slice(&to_json(record));
+            }
+            return write(0, &to_json(&head), &body);
+        }
+        Effect::Settle(end) => {
+            let (verdict, record) = &**end;
+            let head = Head::Settle {
+                retry_seconds: match verdict {
+                    Verdict::Ack => None,
+                    Verdict::Retry(delay) => Some(seconds(*delay)),
+                },
                 level: record.level,
             };
-            let mut body = answer.body.into_bytes();
-            body.extend_from_slice(&to_json(&record));
-            write(0, &to_json(&head), &body)
+            return write(0, &to_json(&head), &to_json(record));
         }
-    }
+    };
+    RUNNING.with_borrow_mut(|all| all.insert(handle, running));
+    let (head, body) = head_and_body;
+    write(handle, &head, &body)
+}
+
+/// Whole seconds, and never less than was meant.
+fn seconds(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
 /// Puts handle, lengths, head and body into the output, and says where it is.

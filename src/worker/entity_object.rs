@@ -6,6 +6,7 @@ use wasm_bindgen::prelude::{JsError, wasm_bindgen};
 use worker::{Date, DurableObject, Env, Request, Response, SqlStorage, SqlStorageValue, State};
 
 use crate::entity::{Cost, EntityKey, Page, RowCorrupt, Store, WireCorrupt, serve};
+use crate::letters::{Count, Filter, Letter, LetterId};
 use crate::time::Timestamp;
 
 /// An entity has one row, and one more for each 64 events beyond its first 64. No rowid and no index on time: a claim writes one row.
@@ -15,6 +16,16 @@ const SCHEMA: &str = "
         PRIMARY KEY (entity, page)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;";
+
+/// Only the object that keeps the dead letters has these. A letter that was deleted leaves its id, so that a message of it that comes late doesn't bring it back.
+const LETTERS_SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS letters (
+        id BLOB NOT NULL PRIMARY KEY, received INTEGER NOT NULL, source TEXT NOT NULL, code TEXT NOT NULL, expires INTEGER NOT NULL,
+        redelivered INTEGER, redeliveries INTEGER NOT NULL DEFAULT 0, label BLOB, sealed BLOB
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS letters_by_time ON letters (received, id);";
+/// A message of a letter can't come later than this: the longest that a queue keeps one.
+const TOMBSTONE_MS: i64 = 15 * 24 * 3600 * 1000;
 
 /// One step of the walk that deletes what has expired.
 const SWEEP_ROWS: i64 = 5000;
@@ -168,7 +179,8 @@ impl<'a> Rows<'a> {
             "SELECT entity FROM rows WHERE entity > ? ORDER BY entity LIMIT 1 OFFSET ?",
             vec![from.clone().into(), limit],
         )?;
-        let now = SqlStorageValue::Integer(now.0);
+        let at = now.0;
+        let now = SqlStorageValue::Integer(at);
         if let Some([SqlStorageValue::Blob(end)]) = end.first().map(Vec::as_slice) {
             self.run(
                 "DELETE FROM rows WHERE entity > ? AND entity <= ? AND expires <= ?",
@@ -182,8 +194,29 @@ impl<'a> Rows<'a> {
             vec![from.into(), now],
         )?;
         self.set_note("swept", Vec::new())?;
-        let rest = self.run("SELECT 1 FROM rows LIMIT 1", vec![])?;
+        let mut rest = self.run("SELECT 1 FROM rows LIMIT 1", vec![])?;
+        if self.has_letters()? {
+            let expired = "DELETE FROM letters WHERE expires <= ?";
+            self.run(expired, vec![SqlStorageValue::Integer(at)])?;
+            rest.extend(self.run("SELECT 1 FROM letters LIMIT 1", vec![])?);
+        }
         Ok(if rest.is_empty() { -1.0 } else { SWEEP_REST_MS })
+    }
+
+    fn has_letters(&self) -> Result<bool, StoreFault> {
+        let known = "SELECT 1 FROM sqlite_master WHERE name = 'letters'";
+        Ok(!self.run(known, vec![])?.is_empty())
+    }
+
+    fn open_letters(&self) -> Result<(), StoreFault> {
+        self.run(LETTERS_SCHEMA, vec![]).map(drop)
+    }
+
+    /// How many rows a statement changed; an index isn't counted.
+    fn changes(&self) -> Result<bool, StoreFault> {
+        let rows = self.run("SELECT changes()", vec![])?;
+        let count = rows.first().and_then(|row| row.first()).and_then(number);
+        Ok(count.is_some_and(|count| count > 0))
     }
 
     #[cfg(feature = "test-hooks")]
@@ -201,6 +234,7 @@ impl<'a> Rows<'a> {
             let mut entity = Entity::default();
             let request = ClaimRequest {
                 event,
+                claimant: crate::entity::Claimant::Sender,
                 step: Step::default(),
                 lease: std::time::Duration::ZERO,
                 window: span,
@@ -212,6 +246,34 @@ impl<'a> Rows<'a> {
         }
         Ok(())
     }
+}
+
+/// A whole number. It comes as a float from JavaScript.
+fn number(value: &SqlStorageValue) -> Option<i64> {
+    match value {
+        SqlStorageValue::Integer(number) => Some(*number),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole numbers below 2^53 were written"
+        )]
+        SqlStorageValue::Float(number) => Some(*number as i64),
+        _ => None,
+    }
+}
+
+/// A letter from its stored columns: label, redelivered, redeliveries.
+fn letter_of(columns: &[SqlStorageValue]) -> Result<Letter, StoreFault> {
+    let [SqlStorageValue::Blob(label), redelivered, redeliveries, ..] = columns else {
+        return Err(StoreFault::RowCorrupt);
+    };
+    let letter = Letter::unpack(label).ok_or(StoreFault::RowCorrupt)?;
+    Ok(Letter {
+        redelivered_at: number(redelivered).map(Timestamp),
+        redeliveries: number(redeliveries)
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0),
+        ..letter
+    })
 }
 
 impl Store for Rows<'_> {
@@ -226,16 +288,7 @@ impl Store for Rows<'_> {
         .into_iter()
         .map(|row| match <[SqlStorageValue; 2]>::try_from(row) {
             Ok([page, SqlStorageValue::Blob(packed)]) => {
-                let page = match page {
-                    SqlStorageValue::Integer(page) => u32::try_from(page).ok(),
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        clippy::cast_sign_loss,
-                        reason = "pages are small whole numbers"
-                    )]
-                    SqlStorageValue::Float(page) => Some(page as u32),
-                    _ => None,
-                };
+                let page = number(&page).and_then(|page| u32::try_from(page).ok());
                 Ok((page.ok_or(StoreFault::RowCorrupt)?, packed))
             }
             _ => Err(StoreFault::RowCorrupt),
@@ -265,5 +318,115 @@ impl Store for Rows<'_> {
 
     fn record_layout(&self, packed: &[u8]) -> Result<(), StoreFault> {
         self.set_note("layout", packed.to_vec())
+    }
+
+    fn keep(&self, letter: &Letter, sealed: &[u8]) -> Result<(), StoreFault> {
+        self.open_letters()?;
+        self.run(
+            "INSERT INTO letters (id, received, source, code, expires, label, sealed) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            vec![
+                letter.id.0.to_vec().into(),
+                SqlStorageValue::Integer(letter.received_at.0),
+                letter.source.as_str().into(),
+                letter.code.as_str().into(),
+                SqlStorageValue::Integer(letter.expires_at.0),
+                letter.pack().into(),
+                sealed.to_vec().into(),
+            ],
+        )
+        .map(drop)
+    }
+
+    fn list(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Letter>, StoreFault> {
+        self.open_letters()?;
+        let mut statement = "SELECT label, redelivered, redeliveries FROM letters
+            WHERE expires > ? AND label IS NOT NULL AND received >= ? AND (received, id) > (?, ?)"
+            .to_owned();
+        let (at, id) = filter
+            .after
+            .unwrap_or((Timestamp(i64::MIN), LetterId::default()));
+        // JavaScript's whole numbers end at 2^53.
+        let bounded = |at: Timestamp| SqlStorageValue::Integer(at.0.max(-(1 << 53) + 1));
+        let mut bindings = vec![
+            SqlStorageValue::Integer(now.0),
+            bounded(filter.since),
+            bounded(at),
+            id.0.to_vec().into(),
+        ];
+        for (column, value) in [("source", &filter.source), ("code", &filter.code)] {
+            if let Some(value) = value {
+                statement.push_str(&format!(" AND {column} = ?"));
+                bindings.push(value.as_str().into());
+            }
+        }
+        if filter.waiting {
+            statement.push_str(" AND redelivered IS NULL");
+        }
+        statement.push_str(" ORDER BY received, id LIMIT ?");
+        bindings.push(SqlStorageValue::Integer(filter.limit.into()));
+        let rows = self.run(&statement, bindings)?;
+        rows.iter().map(|row| letter_of(row)).collect()
+    }
+
+    fn letter(&self, id: LetterId) -> Result<Option<(Letter, Vec<u8>)>, StoreFault> {
+        self.open_letters()?;
+        let rows = self.run(
+            "SELECT label, redelivered, redeliveries, sealed FROM letters WHERE id = ? AND label IS NOT NULL",
+            vec![id.0.to_vec().into()],
+        )?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        match row.last() {
+            Some(SqlStorageValue::Blob(sealed)) => Ok(Some((letter_of(row)?, sealed.clone()))),
+            _ => Err(StoreFault::RowCorrupt),
+        }
+    }
+
+    fn remove(&self, id: LetterId, now: Timestamp) -> Result<bool, StoreFault> {
+        self.open_letters()?;
+        self.run(
+            "UPDATE letters SET label = NULL, sealed = NULL, source = '', code = '', expires = ? WHERE id = ? AND label IS NOT NULL",
+            vec![
+                SqlStorageValue::Integer(now.0.saturating_add(TOMBSTONE_MS)),
+                id.0.to_vec().into(),
+            ],
+        )?;
+        self.changes()
+    }
+
+    fn mark(&self, id: LetterId, before: u32, now: Timestamp) -> Result<bool, StoreFault> {
+        self.open_letters()?;
+        self.run(
+            "UPDATE letters SET redelivered = ?, redeliveries = redeliveries + 1 WHERE id = ? AND redeliveries = ? AND label IS NOT NULL",
+            vec![
+                SqlStorageValue::Integer(now.0),
+                id.0.to_vec().into(),
+                SqlStorageValue::Integer(before.into()),
+            ],
+        )?;
+        self.changes()
+    }
+
+    fn count(&self, now: Timestamp) -> Result<Count, StoreFault> {
+        self.open_letters()?;
+        let rows = self.run(
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE redelivered IS NULL), MIN(received) FILTER (WHERE redelivered IS NULL)
+             FROM letters WHERE expires > ? AND label IS NOT NULL",
+            vec![SqlStorageValue::Integer(now.0)],
+        )?;
+        let Some([kept, waiting, oldest]) = rows.first().map(Vec::as_slice) else {
+            return Err(StoreFault::RowCorrupt);
+        };
+        let whole = |value| {
+            number(value)
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or(0)
+        };
+        Ok(Count {
+            kept: whole(kept),
+            waiting: whole(waiting),
+            oldest: number(oldest).map(Timestamp),
+        })
     }
 }

@@ -3,11 +3,16 @@
 import { DurableObject } from "cloudflare:workers";
 import module from "../../build/wasm/rxgate_bg.wasm";
 import * as glue from "../../build/wasm/rxgate.js";
-import { entityObject, environment } from "./bindings.mjs";
+import { enqueue, entityObject, environment, fromKv, intoKv, underLimit } from "./bindings.mjs";
 import { Core, DONE, RECEIVED } from "./core.mjs";
 
 const EMPTY = [];
 const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+/// Messages of a batch that are in the works at a time: the platform opens six connections for one call, and a delivery that waits for one loses its time.
+const AT_A_TIME = 4;
+/// What fails before it can be decided about is tried again after this.
+const RETRY_SECONDS = 60;
 /// Bodies under way in this isolate, as far as they have arrived.
 const MAX_BODIES_BYTES = 32 * 1024 * 1024;
 /// For receiving a body: the deadline that the machine has for all of it.
@@ -17,6 +22,7 @@ const MOST_MS = 60_000;
 /// Kinds of fault that a log line may name.
 const FAULTS = [WebAssembly.RuntimeError, RangeError, TypeError];
 const HOOK = /^\/hooks\/([^/]+)$/;
+const OPERATORS = /^\/v1\//;
 
 let core;
 let settings;
@@ -27,7 +33,8 @@ const rooms = new Set();
 function currentCore(env) {
   if (core && !core.trapped) return core;
   const fresh = new Core(module);
-  settings = fresh.configure(environment(env), Date.now());
+  const seed = [...crypto.getRandomValues(new Uint8Array(32))];
+  settings = fresh.configure({ ...environment(env), seed }, Date.now());
   if (settings.faults.length > 0) {
     log("error", JSON.stringify({ level: "error", code: "configuration_faulty", faults: settings.faults }));
   }
@@ -40,20 +47,70 @@ export default {
     try {
       return await handle(request, env, ctx);
     } catch (fault) {
-      // A trap: this request only. Its message may hold data, so only its kind is logged.
-      const kind = FAULTS.find((known) => fault instanceof known)?.name ?? "Error";
-      log("error", `{"level":"error","code":"internal_error","status":503,"fault":"${kind}"}`);
+      logFault(fault, 503);
       const headers = { "content-type": "application/json", "retry-after": "5" };
       return new Response('{"code":"internal_error"}', { status: 503, headers });
     }
   },
+
+  async queue(batch, env, ctx) {
+    const waiting = [...batch.messages];
+    const worker = async () => {
+      for (let message = waiting.shift(); message; message = waiting.shift()) await consume(message, batch.queue, env, ctx);
+    };
+    await Promise.all(Array.from({ length: AT_A_TIME }, worker));
+  },
+
+  async scheduled(_controller, env, ctx) {
+    try {
+      const core = currentCore(env);
+      const { head, body } = await drive(core, core.tick(Date.now()), env, ctx);
+      log(head.level, decoder.decode(body));
+    } catch (fault) {
+      logFault(fault);
+    }
+  },
 };
+
+/// A trap, as a rule: this request or message only. Its message may hold data, so only its kind is logged.
+function logFault(fault, status) {
+  const kind = FAULTS.find((known) => fault instanceof known)?.name ?? "Error";
+  log("error", JSON.stringify({ level: "error", code: "internal_error", status, fault: kind }));
+}
+
+/// One message: acknowledged, or to be tried again; never neither.
+async function consume(message, queue, env, ctx) {
+  try {
+    const core = currentCore(env);
+    const sentAt = message.timestamp.getTime();
+    const first = core.attempt({ queue, body: bytesOf(message.body), attempts: message.attempts, sentAt }, Date.now());
+    const { head, body } = await drive(core, first, env, ctx);
+    log(head.level, decoder.decode(body));
+    if (head.retry_seconds === null) message.ack();
+    else message.retry({ delaySeconds: head.retry_seconds });
+  } catch (fault) {
+    logFault(fault);
+    message.retry({ delaySeconds: RETRY_SECONDS });
+  }
+}
+
+/// What isn't bytes isn't ours; it is kept as bytes all the same.
+function bytesOf(body) {
+  if (body instanceof ArrayBuffer) return new Uint8Array(body);
+  if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
+  return encoder.encode(typeof body === "string" ? body : JSON.stringify(body) ?? "");
+}
 
 async function handle(request, env, ctx) {
   const receivedAt = Date.now();
   const core = currentCore(env);
-  const { pathname } = new URL(request.url);
-  if (pathname === "/healthz" && (request.method === "GET" || request.method === "HEAD")) return health();
+  const { pathname, searchParams } = new URL(request.url);
+  if (pathname === "/healthz" && (request.method === "GET" || request.method === "HEAD") && !request.headers.has("authorization")) return health();
+  if (pathname === "/healthz" || OPERATORS.test(pathname)) {
+    const authorization = request.headers.get("authorization")?.slice(0, 1024) ?? null;
+    const call = { method: request.method, path: pathname.slice(0, 1024), authorization, query: [...searchParams].slice(0, 16) };
+    return answer(await drive(core, core.operate(call, Date.now()), env, ctx));
+  }
   const source = HOOK.exec(pathname)?.[1];
   const reading = source === undefined ? undefined : settings.sources[source];
   const { headers } = request;
@@ -69,7 +126,7 @@ async function handle(request, env, ctx) {
   };
   // What is refused whatever its body says isn't read.
   if (!reading?.max_body || request.method !== "POST" || !request.body || inbound.signature === null) {
-    return drive(core, core.begin(inbound, Date.now()), env, ctx);
+    return answer(await drive(core, core.begin(inbound, Date.now()), env, ctx));
   }
   const work = receiveAndDrive(request, reading.max_body, inbound, env, ctx);
   // The work goes on, whether the sender waits or not.
@@ -88,7 +145,7 @@ async function receiveAndDrive(request, limit, inbound, env, ctx) {
     const first = core.begin(inbound, Date.now());
     inbound.body = EMPTY;
     room.forget = () => core.abandon(first);
-    return await drive(core, first, env, ctx);
+    return answer(await drive(core, first, env, ctx));
   } finally {
     leave(room);
   }
@@ -150,21 +207,18 @@ async function receive(request, limit, room, inbound) {
   }
 }
 
-/// Performs one effect after the other, until there is an answer.
+/// How each effect is performed: { done, and what came of it }. What isn't here is an end.
+const PERFORM = { ask, deliver, get, put, enqueue: send, limit };
+
+/// Performs one effect after the other, and answers the end.
 async function drive(core, first, env, ctx) {
   let effect = first;
   try {
     for (;;) {
-      switch (effect.head.do) {
-        case "ask":
-          effect = await ask(core, effect, env, ctx);
-          break;
-        case "deliver":
-          effect = await deliver(core, effect);
-          break;
-        default:
-          return answer(effect);
-      }
+      const perform = PERFORM[effect.head.do];
+      if (!perform) return effect;
+      const { done, ...facts } = await perform(effect, env, ctx);
+      effect = core.resume(effect, done, Date.now(), facts);
     }
   } catch (fault) {
     core.abandon(effect);
@@ -172,41 +226,41 @@ async function drive(core, first, env, ctx) {
   }
 }
 
-async function ask(core, effect, env, ctx) {
-  const { object, timeout } = effect.head;
-  let done = DONE.failed;
-  let bytes;
-  try {
-    const reply = entityObject(env, object).serve(effect.body);
-    ctx.waitUntil(reply.then(() => {}, () => {}));
-    bytes = await within(timeout, reply);
-    done = DONE.replied;
-  } catch (fault) {
-    if (fault === TIMED_OUT) done = DONE.timedOut;
-  }
-  return core.resume(effect, done, Date.now(), { bytes });
+async function ask({ head, body }, env, ctx) {
+  return within(head.timeout, ctx, entityObject(env, head.object).serve(body), (bytes) => ({ done: DONE.replied, bytes }));
 }
 
-async function deliver(core, effect) {
-  const { url, headers, timeout } = effect.head;
+async function get({ head }, env, ctx) {
+  return within(head.timeout, ctx, fromKv(env, head.key), (value) => (value === null ? { done: DONE.absent } : { done: DONE.replied, bytes: new Uint8Array(value) }));
+}
+
+async function put({ head, body }, env, ctx) {
+  return within(head.timeout, ctx, intoKv(env, head.key, body, head.seconds), () => ({ done: DONE.ok }));
+}
+
+async function send({ head, body }, env, ctx) {
+  const message = head.text ? decoder.decode(body) : body;
+  return within(head.timeout, ctx, enqueue(env, head.queue, message, head.text ? "text" : "bytes", head.delay_seconds), () => ({ done: DONE.ok }));
+}
+
+async function limit({ head }, env, ctx) {
+  return within(LIMIT_MS, ctx, underLimit(env, head.key), (under) => ({ done: under ? DONE.ok : DONE.limited }));
+}
+
+async function deliver({ head, body }) {
+  const { url, headers, timeout } = head;
   const signal = AbortSignal.timeout(timeout);
-  let done = DONE.failed;
-  let status;
-  let text;
   try {
-    const response = await fetch(url, { method: "POST", headers, body: effect.body, redirect: "manual", signal });
-    done = DONE.answered;
-    status = response.status;
-    text = response.headers.get("retry-after");
+    const response = await fetch(url, { method: "POST", headers, body, redirect: "manual", signal });
     response.body?.cancel().catch(() => {});
+    return { done: DONE.answered, status: response.status, text: response.headers.get("retry-after") };
   } catch {
-    if (signal.aborted) done = DONE.timedOut;
+    return { done: signal.aborted ? DONE.timedOut : DONE.failed };
   }
-  return core.resume(effect, done, Date.now(), { status, text });
 }
 
 function answer({ head, body }) {
-  log(head.level, decoder.decode(body.subarray(head.answer_bytes)));
+  if (head.level) log(head.level, decoder.decode(body.subarray(head.answer_bytes)));
   const headers = { "content-type": "application/json" };
   if (head.retry_after !== null) headers["retry-after"] = String(head.retry_after);
   if (head.status === 405) headers.allow = "POST";
@@ -221,17 +275,19 @@ function health() {
 
 const log = (level, line) => console[level === "info" ? "log" : level](line);
 
-const TIMED_OUT = new Error("timed out");
+/// A limit that doesn't say anything soon is none.
+const LIMIT_MS = 250;
 
-/// `promise`, unless it takes longer.
-function within(milliseconds, promise) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(TIMED_OUT), milliseconds);
-    const settle = (by) => (value) => {
+/// What came of `work`, or that it failed, or that it takes too long. It may still go on then, and is let.
+function within(milliseconds, ctx, work, came) {
+  const ended = work.then(came, () => ({ done: DONE.failed }));
+  ctx.waitUntil(ended.then(() => {}));
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve({ done: DONE.timedOut }), milliseconds);
+    ended.then((done) => {
       clearTimeout(timer);
-      by(value);
-    };
-    promise.then(settle(resolve), settle(reject));
+      resolve(done);
+    });
   });
 }
 

@@ -1,0 +1,336 @@
+//! Everything before the claim: pure, and nothing of it is remembered.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use super::{Facts, Gateway, Goods, Pending, QUEUE_LIFE};
+use crate::auth::{Sealed, SignatureRefusal, Verified};
+use crate::bytes::{Reader, Writer};
+use crate::config::{Config, Destination, Origin, Road, Source, Target};
+use crate::delivery::{Format, choose, webhook_id};
+use crate::entity::{EntityKey, EventHash, Fence, body_digest, event_digest};
+use crate::event::{Invalid, Prepared};
+use crate::inbound::{Inbound, Received, is_content_type, well_formed_traceparent};
+use crate::outcome::Outcome;
+use crate::parcel::{Claimed, Label, Parcel, Reason};
+use crate::provider::{Context, Decoded, Refusal, Unknown};
+use crate::record::Record;
+use crate::time::Timestamp;
+
+/// What a queue's consumer is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Takes parcels to their origins.
+    Deliver,
+    /// Keeps dead letters.
+    Keep,
+}
+
+/// A frame follows.
+const FRAME: u8 = 1;
+/// A pointer to a frame in KV follows, sealed itself.
+const POINTER: u8 = 2;
+
+/// What a message of ours holds.
+pub(super) enum Unpacked<'a> {
+    /// A sealed parcel.
+    Frame(&'a [u8]),
+    /// The hash of one, which is in KV.
+    Pointer([u8; 32]),
+    /// Nothing that can be read.
+    Nothing,
+}
+
+pub(super) fn role(gateway: &Gateway, queue: &str) -> Option<Role> {
+    let config = &gateway.config;
+    let roles = [
+        (config.delivery_queue.as_str(), Role::Deliver),
+        (config.dead_letter_queue.as_str(), Role::Keep),
+    ];
+    let known = roles.into_iter().find(|(name, _)| *name == queue);
+    known.map(|(_, role)| role)
+}
+
+pub(super) fn unpack<'a>(gateway: &Gateway, message: &'a [u8]) -> Unpacked<'a> {
+    match message.split_first() {
+        Some((&FRAME, frame)) => Unpacked::Frame(frame),
+        Some((&POINTER, sealed)) => {
+            let opened = gateway.open(Sealed::Pointer, sealed);
+            let hash = opened.ok().and_then(|opened| {
+                let mut reader = Reader::new(opened.bytes());
+                let hash = reader.array()?;
+                reader.end().map(|()| hash)
+            });
+            hash.map_or(Unpacked::Nothing, Unpacked::Pointer)
+        }
+        _ => Unpacked::Nothing,
+    }
+}
+
+/// The message that holds a frame itself.
+pub(crate) fn frame_message(frame: &[u8]) -> Vec<u8> {
+    Writer::with_capacity(1 + frame.len())
+        .u8(FRAME)
+        .raw(frame)
+        .done()
+}
+
+/// The message that says where a frame is.
+pub(super) fn pointer_message(gateway: &Gateway, hash: &[u8; 32]) -> Option<Vec<u8>> {
+    let sealed = gateway.seal(Sealed::Pointer, hash)?;
+    Some(Writer::default().u8(POINTER).raw(&sealed).done())
+}
+
+pub(super) fn hash_of(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+pub(super) fn is_hash(hash: &[u8; 32], bytes: &[u8]) -> bool {
+    hash_of(bytes) == *hash
+}
+
+/// Where a large body is in KV. Made of what was sealed, so it says nothing of the event, and no key is ever written twice.
+pub(super) fn body_key(hash: &[u8; 32]) -> String {
+    format!("body/{}", hex(hash))
+}
+
+/// A request: authenticated, then made into what is claimed.
+pub(super) fn request(
+    gateway: &Gateway,
+    inbound: Inbound<'_>,
+    received_at: Timestamp,
+    facts: &mut Facts,
+    now: Timestamp,
+) -> Result<Pending, Outcome> {
+    if inbound.received == Received::PathUnknown {
+        return Err(Outcome::PathUnknown);
+    }
+    let config = &gateway.config;
+    let source = config.sources.get(inbound.source);
+    let source = source.ok_or(Outcome::SourceUnknown)?;
+    facts.record.source = Some(inbound.source.to_owned());
+    if inbound.method != "POST" {
+        return Err(Outcome::MethodNotAllowed);
+    }
+    let source = source.as_ref().ok_or(Outcome::SourceMisconfigured)?;
+    let provider = source.provider;
+    facts.record.provider = Some(provider.name());
+    if let Some(wanted) = provider.content_type()
+        && !is_content_type(inbound.content_type, wanted)
+    {
+        return Err(Outcome::ContentTypeUnsupported);
+    }
+    match inbound.received {
+        Received::TooLarge => return Err(Outcome::BodyTooLarge),
+        Received::Incomplete => return Err(Outcome::BodyIncomplete),
+        Received::Overloaded => return Err(Outcome::Overloaded),
+        Received::Complete if inbound.body.len() > source.max_body => {
+            return Err(Outcome::BodyTooLarge);
+        }
+        Received::Complete | Received::PathUnknown => {}
+    }
+    // Without a signature header the shell doesn't read the body.
+    facts.record.body_bytes = inbound.signature.map(|_| inbound.body.len());
+
+    let signature = inbound.signature;
+    let verified = source
+        .scheme
+        .authenticate(signature, inbound.body, now)
+        .map_err(|refusal| facts.refused(refusal))?;
+    let traceparent = inbound
+        .traceparent
+        .filter(|value| well_formed_traceparent(value));
+    let parcel = Parcel {
+        source: source.id.clone(),
+        received_at,
+        proof: verified.proof().clone(),
+        signature: signature.map(str::to_owned),
+        traceparent: traceparent.map(str::to_owned),
+        claimed: None,
+        nonce: None,
+        label: Label::default(),
+        body: verified.body().to_vec(),
+    };
+    Ok(pend(config, source, &verified, parcel, facts))
+}
+
+/// A parcel out of our queue.
+pub(super) fn message(
+    gateway: &Gateway,
+    verified: &Verified<'_>,
+    parcel: Parcel,
+    facts: &mut Facts,
+) -> Result<Pending, Outcome> {
+    let config = &gateway.config;
+    facts.record.source = Some(parcel.source.clone());
+    facts.record.body_bytes = Some(parcel.body.len());
+    let source = config.sources.get(&parcel.source);
+    let source = source.ok_or(Outcome::SourceUnknown)?;
+    let source = source.as_ref().ok_or(Outcome::SourceMisconfigured)?;
+    facts.record.provider = Some(source.provider.name());
+    Ok(pend(config, source, verified, parcel, facts))
+}
+
+/// Reads authenticated bytes, and makes of them what is claimed and handed over: an event, or a dead letter.
+fn pend(
+    config: &Config,
+    source: &Source,
+    verified: &Verified<'_>,
+    mut parcel: Parcel,
+    facts: &mut Facts,
+) -> Pending {
+    facts.record.key_id = Some(verified.proof().key.as_str().to_owned());
+    facts.record.skew_seconds = verified.proof().stale_by;
+    parcel.label = Label::default();
+    let context = Context {
+        source: &source.id,
+        expected: &source.expected,
+        traceparent: parcel.traceparent.as_deref(),
+    };
+    let read = source.provider.read(verified, context);
+    let (entity, digest, step, goods) = match read {
+        Ok(decoded) => {
+            let digest = event_digest(&source.id, &decoded.id);
+            facts.event_id = Some(decoded.id.to_string());
+            facts.record.set_event_type(&decoded.attributes.rxeventtype);
+            facts.record.r#type = Some(decoded.attributes.r#type);
+            facts.record.notes = decoded.notes;
+            facts.record.unknown = decoded.unknown.map(|why| match why {
+                Unknown::EventType => "event_type",
+                Unknown::ApiVersion => "api_version",
+            });
+            parcel.label.r#type = Some(decoded.attributes.r#type.to_owned());
+            parcel.label.webhook_id = Some(webhook_id(&digest));
+            // An event without an entity is its own.
+            let subject = decoded.attributes.subject.as_deref().map_or_else(
+                || Cow::Owned(format!("event/{}", decoded.id)),
+                Cow::Borrowed,
+            );
+            let entity = EntityKey::of(&source.id, &subject);
+            let goods = event(config, source, &decoded, verified.body().len(), facts);
+            (entity, digest, decoded.step, goods)
+        }
+        Err((refusal, event_id)) => {
+            let digest = event_id.as_deref().map(|id| event_digest(&source.id, id));
+            parcel.label.webhook_id = digest.as_ref().map(webhook_id);
+            facts.event_id = event_id;
+            let reason = refused(refusal, &mut parcel.label, &mut facts.record);
+            // Not by its id: it may come again under the same one, mended, or after a setting was.
+            let digest = body_digest(&source.id, verified.body());
+            let entity = EntityKey::of(&source.id, &format!("body/{}", hex(&digest)));
+            (entity, digest, Default::default(), Goods::Letter(reason))
+        }
+    };
+    facts.record.webhook_id.clone_from(&parcel.label.webhook_id);
+    let (entity, event, fence) = match (parcel.nonce, parcel.claimed) {
+        (Some(nonce), _) => (entity, EventHash::redelivery(&digest, &nonce.0), Fence(0)),
+        (None, Some(claimed)) => (claimed.entity, claimed.event, claimed.fence),
+        (None, None) => (entity, EventHash::of(&digest), Fence(0)),
+    };
+    facts.record.entity = Some(hex(&entity.0));
+    // Remembered for longer than any message of it can be in a queue.
+    let of_message = facts.message.is_some();
+    let window = if of_message {
+        source.window.max(QUEUE_LIFE)
+    } else {
+        source.window
+    };
+    if !of_message {
+        parcel.claimed = None;
+    }
+    Pending {
+        dedupe: source.dedupe,
+        retries: source.retries,
+        entity,
+        event,
+        fence,
+        step,
+        window,
+        goods,
+        parcel,
+    }
+}
+
+/// Chooses the destination, and writes the event if it is needed now.
+fn event(
+    config: &Config,
+    source: &Source,
+    decoded: &Decoded<'_>,
+    body_len: usize,
+    facts: &Facts,
+) -> Goods {
+    let attributes = &decoded.attributes;
+    let place = choose(
+        &source.routes,
+        source.destination,
+        attributes.r#type,
+        attributes.rxpharmacy.as_deref(),
+        attributes.rxbranch.as_deref(),
+    );
+    let destination = config.destinations.get(place).and_then(Option::as_ref);
+    let needed = match destination.map(|Destination { to, .. }| to) {
+        Some(Target::Origin(Origin { format, road, .. })) => {
+            *format == Format::Canonical && (*road != Road::Queue || facts.message.is_some())
+        }
+        Some(Target::Queue(_)) => true,
+        None => false,
+    };
+    let prepared = needed.then(|| Prepared::new(attributes, &decoded.data, body_len));
+    Goods::Event(place, prepared)
+}
+
+/// Why it can't be delivered, and what the label says of it.
+fn refused(refusal: Refusal, label: &mut Label, record: &mut Record) -> Reason {
+    match refusal {
+        Refusal::Malformed(why) => {
+            record.problem = Some(why.name());
+            label.problem = Some(why.name().to_owned());
+            Reason::BodyMalformed
+        }
+        Refusal::Invalid(Invalid { path, problem }) => {
+            record.problem = Some(problem);
+            record.path = Some(path.clone());
+            label.problem = Some(problem.to_owned());
+            label.path = Some(path);
+            Reason::EventInvalid
+        }
+        Refusal::EnvironmentMismatch => Reason::EnvironmentMismatch,
+        Refusal::ProviderMismatch => Reason::ProviderMismatch,
+    }
+}
+
+impl Facts {
+    fn refused(&mut self, refusal: SignatureRefusal) -> Outcome {
+        match refusal {
+            SignatureRefusal::Missing => Outcome::SignatureMissing,
+            SignatureRefusal::Malformed => Outcome::SignatureMalformed,
+            SignatureRefusal::Mismatch => Outcome::SignatureMismatch,
+            SignatureRefusal::NoUsableKey => Outcome::SourceMisconfigured,
+            SignatureRefusal::TimestampOutOfTolerance { skew, key } => {
+                self.record.skew_seconds = Some(skew);
+                self.record.key_id = Some(key.as_str().to_owned());
+                Outcome::TimestampOutOfTolerance
+            }
+        }
+    }
+}
+
+/// The claim that a parcel carries.
+pub(super) fn claimed(entity: EntityKey, event: EventHash, fence: Fence) -> Claimed {
+    Claimed {
+        entity,
+        event,
+        fence,
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let room = String::with_capacity(bytes.len() * 2);
+    bytes.iter().fold(room, |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
