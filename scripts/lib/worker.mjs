@@ -10,19 +10,19 @@ const ROOT = join(import.meta.dirname, "../..");
 /// The secrets of wrangler.dev.toml, made on first use. They are good for nothing but this machine.
 export function devSecrets() {
   const path = join(ROOT, ".dev.vars");
-  if (!existsSync(path)) {
-    const key = () => randomBytes(24).toString("hex");
-    const signing = () => `whsec_${randomBytes(24).toString("base64")}`;
-    const secrets = {
-      OSIGU_SANDBOX_KEY: key(),
-      OSIGU_SANDBOX_KEY_NEXT: key(),
-      OSIGU_PRODUCTION_KEY: key(),
-      LOCAL_SIGNING_KEY: signing(),
-    };
-    writeFileSync(path, Object.entries(secrets).map(([name, value]) => `${name}="${value}"\n`).join(""), { mode: 0o600 });
-  }
-  const lines = readFileSync(path, "utf8").matchAll(/^(\w+)="(.*)"$/gm);
-  return Object.fromEntries([...lines].map(([, name, value]) => [name, value]));
+  const key = () => randomBytes(24).toString("hex");
+  const fresh = {
+    OSIGU_SANDBOX_KEY: key(),
+    OSIGU_SANDBOX_KEY_NEXT: key(),
+    OSIGU_PRODUCTION_KEY: key(),
+    LOCAL_SIGNING_KEY: `whsec_${randomBytes(24).toString("base64")}`,
+    SEAL_KEY: randomBytes(32).toString("base64"),
+    ADMIN_KEY: key(),
+  };
+  const lines = existsSync(path) ? readFileSync(path, "utf8").matchAll(/^(\w+)="(.*)"$/gm) : [];
+  const secrets = { ...fresh, ...Object.fromEntries([...lines].map(([, name, value]) => [name, value])) };
+  writeFileSync(path, Object.entries(secrets).map(([name, value]) => `${name}="${value}"\n`).join(""), { mode: 0o600 });
+  return secrets;
 }
 
 /// Starts the Worker and waits until it answers.

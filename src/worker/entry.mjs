@@ -227,24 +227,24 @@ async function drive(core, first, env, ctx) {
 }
 
 async function ask({ head, body }, env, ctx) {
-  return within(head.timeout, ctx, entityObject(env, head.object).serve(body), (bytes) => ({ done: DONE.replied, bytes }));
+  return within(head.timeout, ctx, () => entityObject(env, head.object).serve(body), (bytes) => ({ done: DONE.replied, bytes }));
 }
 
 async function get({ head }, env, ctx) {
-  return within(head.timeout, ctx, fromKv(env, head.key), (value) => (value === null ? { done: DONE.absent } : { done: DONE.replied, bytes: new Uint8Array(value) }));
+  return within(head.timeout, ctx, () => fromKv(env, head.key), (value) => (value === null ? { done: DONE.absent } : { done: DONE.replied, bytes: new Uint8Array(value) }));
 }
 
 async function put({ head, body }, env, ctx) {
-  return within(head.timeout, ctx, intoKv(env, head.key, body, head.seconds), () => ({ done: DONE.ok }));
+  return within(head.timeout, ctx, () => intoKv(env, head.key, body, head.seconds), () => ({ done: DONE.ok }));
 }
 
 async function send({ head, body }, env, ctx) {
   const message = head.text ? decoder.decode(body) : body;
-  return within(head.timeout, ctx, enqueue(env, head.queue, message, head.text ? "text" : "bytes", head.delay_seconds), () => ({ done: DONE.ok }));
+  return within(head.timeout, ctx, () => enqueue(env, head.queue, message, head.text ? "text" : "bytes", head.delay_seconds), () => ({ done: DONE.ok }));
 }
 
 async function limit({ head }, env, ctx) {
-  return within(LIMIT_MS, ctx, underLimit(env, head.key), (under) => ({ done: under ? DONE.ok : DONE.limited }));
+  return within(LIMIT_MS, ctx, () => underLimit(env, head.key), (under) => ({ done: under ? DONE.ok : DONE.limited }));
 }
 
 async function deliver({ head, body }) {
@@ -280,7 +280,7 @@ const LIMIT_MS = 250;
 
 /// What came of `work`, or that it failed, or that it takes too long. It may still go on then, and is let.
 function within(milliseconds, ctx, work, came) {
-  const ended = work.then(came, () => ({ done: DONE.failed }));
+  const ended = (async () => came(await work()))().catch(() => ({ done: DONE.failed }));
   ctx.waitUntil(ended.then(() => {}));
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve({ done: DONE.timedOut }), milliseconds);

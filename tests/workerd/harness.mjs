@@ -16,12 +16,14 @@ export const KEY = "osigu-key-for-tests-0123456789abcdef";
 export const NEXT_KEY = "osigu-next-key-for-tests-0123456789";
 export const SIGNING_KEY = `whsec_${Buffer.from("rxgate-signing-key-for-tests-001").toString("base64")}`;
 export const NEXT_SIGNING_KEY = `whsec_${Buffer.from("rxgate-signing-key-for-tests-002").toString("base64")}`;
-export const SECRETS = { OSIGU_KEY: KEY, OSIGU_NEXT_KEY: NEXT_KEY, SIGNING_KEY, NEXT_SIGNING_KEY };
+export const SEAL_KEY = Buffer.from("rxgate-seal-key-for-the-tests-01").toString("base64");
+export const ADMIN_KEY = "rxgate-operator-key-for-the-tests-0123456789";
+export const SECRETS = { OSIGU_KEY: KEY, OSIGU_NEXT_KEY: NEXT_KEY, SIGNING_KEY, NEXT_SIGNING_KEY, SEAL_KEY, ADMIN_KEY };
 
 /// A configuration with one source, `osigu`, and one destination, `local`, at `originPort`. Each argument adds to it or replaces.
 export function settings(originPort, { gateway = {}, source = {}, destination = {}, more = {} } = {}) {
   return {
-    RXGATE: { shards: 4, development: true, ...gateway },
+    RXGATE: { shards: 4, development: true, seal_keys: [{ id: "first", secret: "SEAL_KEY" }], operator_keys: [{ id: "first", secret: "ADMIN_KEY" }], ...gateway },
     SOURCE_OSIGU: { provider: "osigu", environment: "sandbox", keys: [{ id: "first", secret: "OSIGU_KEY" }], destination: "local", ...source },
     DESTINATION_LOCAL: { url: `http://127.0.0.1:${originPort}/rxgate`, keys: [{ id: "first", secret: "SIGNING_KEY" }], ...destination },
     ...more,
@@ -32,7 +34,7 @@ export const temporary = () => mkdtempSync(join(tmpdir(), "rxgate-"));
 
 /// Starts workerd. `state` is the folder of the Durable Objects' storage: give the same one to open it again. `otherVars` starts a second Worker with those variables on the same
 /// objects, as for a while during every deploy; it is at `otherHook`. `platform`, of `startPlatform`, gives it KV, queues and rate limits: the same one after a kill has all that was in
-/// them. `bundle: "entry"` is the entry's file alone.
+/// them; without one all Workers of a test file share one. `bundle: "entry"` is the entry's file alone.
 export async function startWorkerd({
   vars,
   otherVars = undefined,
@@ -40,8 +42,9 @@ export async function startWorkerd({
   bundle = "production",
   entry = undefined,
   state = temporary(),
-  platform = undefined,
+  platform = bundle === "entry" ? undefined : "shared",
 }) {
+  if (platform === "shared") platform = await sharedPlatform();
   const port = await freePort();
   const otherPort = otherVars && (await freePort());
   const doorPort = platform && (await freePort());
@@ -91,6 +94,16 @@ export async function startWorkerd({
   }
   await worker.kill();
   throw new Error(`the Worker didn't answer:\n${output}`);
+}
+
+let shared;
+
+/// One platform for all Workers of a test file that ask for none. It ends with the file's process.
+async function sharedPlatform() {
+  shared ??= import("./platform.mjs").then(({ startPlatform }) => startPlatform({ rateLimits: { FAILED_AUTHENTICATIONS: { limit: 10_000, period: 60 } } }));
+  const { pid } = await shared;
+  process.once("exit", () => process.kill(pid));
+  return shared;
 }
 
 /// The modules of a bundle: name in workerd and file.
