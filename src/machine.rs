@@ -16,6 +16,7 @@ use crate::entity::{
     Agreed, Claim, ClaimRequest, EntityKey, EventHash, Fence, LayoutRequest, Objects, Receipt,
     Reply, Request, Step, event_digest,
 };
+use crate::event::phi::Scratch;
 use crate::event::{Claimed, Invalid, Prepared, State as EntityState};
 use crate::inbound::{Inbound, Received, is_content_type, well_formed_traceparent};
 use crate::outcome::{Level, Outcome};
@@ -286,9 +287,12 @@ fn prepare(
     facts.record.key_id = Some(verified.proof().key.as_str().to_owned());
     facts.record.skew_seconds = verified.proof().stale_by;
 
+    let scratch = Scratch::default();
     let context = Context {
         source: &source.id,
         expected: &source.expected,
+        phi: &source.phi,
+        scratch: &scratch,
         traceparent: inbound
             .traceparent
             .filter(|value| well_formed_traceparent(value)),
@@ -325,7 +329,7 @@ fn pend(
     let digest = event_digest(&source.id, &decoded.id);
     let attributes = &decoded.attributes;
     // An event without an entity is its own.
-    let subject = attributes.subject.as_deref().map_or_else(
+    let subject = decoded.entity.as_deref().map_or_else(
         || Cow::Owned(format!("event/{}", decoded.id)),
         Cow::Borrowed,
     );
@@ -423,8 +427,9 @@ impl Facts {
             return self.release(lease, Outcome::StoreUnavailable, None, now);
         };
         let claimed = Claimed {
-            sequence: fence.0,
+            sequence: Some(fence.0),
             state: EntityState::from_u8(state),
+            deduped: true,
         };
         let delivery = delivery(
             destination,
