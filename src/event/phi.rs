@@ -387,14 +387,9 @@ impl Writer<'_> {
         match (self.policy.actions.of(class), text.as_bytes().first()) {
             (Action::Pass, _) | (Action::Pseudonym, Some(b'n' | b't' | b'f')) => self.copy(text),
             (Action::Drop, _) => false,
-            (Action::Pseudonym, Some(b'{')) => self.members(text, |writer, name, raw| {
-                // An object that we don't know may be a map, keyed by somebody's name.
-                let name = writer.spend(class, name.as_bytes());
-                name.is_some_and(|name| {
-                    writer.name(&name);
-                    writer.any(raw.get(), class)
-                })
-            }),
+            (Action::Pseudonym, Some(b'{')) => {
+                self.members(text, |writer, name, raw| writer.member(name, raw, class))
+            }
             (Action::Pseudonym, Some(b'[')) => {
                 self.list(text, |writer, raw| writer.any(raw.get(), class))
             }
@@ -403,6 +398,15 @@ impl Writer<'_> {
                 self.replace(pseudonym)
             }
         }
+    }
+
+    /// A member of an object that isn't documented: it may be a map, keyed by somebody's name.
+    fn member(&mut self, name: &str, raw: &RawValue, class: Class) -> Written {
+        let name = self.spend(class, name.as_bytes());
+        name.is_some_and(|name| {
+            self.name(&name);
+            self.any(raw.get(), class)
+        })
     }
 
     fn object(&mut self, text: &str, fields: &[Field]) -> Written {
@@ -426,9 +430,15 @@ impl Writer<'_> {
         match raw.get().as_bytes().first() {
             Some(b'n') => self.copy(raw.get()),
             Some(b'{') => self.members(raw.get(), |writer, name, raw| {
-                writer.name(name);
-                let known = matches!(name, "from" | "to");
-                writer.value(raw, if known { shape } else { UNKNOWN })
+                if matches!(name, "from" | "to") {
+                    writer.name(name);
+                    writer.value(raw, shape)
+                } else if matches!(shape, Shape::Any(class) if writer.redacts(class)) {
+                    writer.member(name, raw, Class::Unknown)
+                } else {
+                    writer.name(name);
+                    writer.value(raw, UNKNOWN)
+                }
             }),
             _ => self.value(raw, UNKNOWN),
         }
@@ -497,6 +507,10 @@ impl Writer<'_> {
 
     fn drops(&self, class: Class) -> bool {
         self.policy.actions.of(class) == Action::Drop
+    }
+
+    fn redacts(&self, class: Class) -> bool {
+        self.policy.actions.of(class) != Action::Pass
     }
 
     fn copy(&mut self, text: &str) -> Written {

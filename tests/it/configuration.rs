@@ -512,7 +512,7 @@ fn no_fault_carries_the_value_of_a_setting_or_of_a_secret() {
             "keys": [{ "id": setting(), "secret": setting(), "not_after": setting() }, { "id": "k", "secret": "BAD" }],
             "tolerance_seconds": setting(), "stale": setting(), "provider_slug": [canary],
             "accept_api_versions": setting(), "max_body_bytes": setting(), "dedupe_window_days": setting(),
-            "destination": setting(),
+            "destination": setting(), "phi": { "contact": setting() }, "phi_key": { "secret": setting() },
             "routes": [{ "types": ["Canary-7f3a"], "pharmacies": setting(), "branches": setting(), "destination": setting() }],
         },
         "SOURCE_B": setting(),
@@ -525,7 +525,7 @@ fn no_fault_carries_the_value_of_a_setting_or_of_a_secret() {
     }));
     let secrets = with_secrets(&[("BAD", canary), ("BAD_HEADER", "canary-7f3a\r\nx: y")]);
     let config = Config::parse(&settings, &secrets);
-    assert_eq!(config.faults.len(), 29, "{:#?}", listed(&config));
+    assert_eq!(config.faults.len(), 31, "{:#?}", listed(&config));
     for fault in listed(&config) {
         assert!(!fault.to_ascii_lowercase().contains(canary), "{fault}");
     }
