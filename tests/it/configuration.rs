@@ -267,7 +267,7 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
             "DESTINATION_E.url: is missing",
             "DESTINATION_E.keys: is missing",
             "SOURCE_A: isn't a table",
-            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, dedupe, edge_cache, retry_policy, accept_loss, destination, routes",
+            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, dedupe, edge_cache, retry_policy, accept_loss, phi, phi_key, destination, routes",
             "SOURCE_B.provider: isn't one of osigu",
             "SOURCE_B.environment: isn't one of sandbox, production",
             "SOURCE_B.keys[0].id: isn't a string with something in it",
@@ -561,7 +561,7 @@ fn no_fault_carries_the_value_of_a_setting_or_of_a_secret() {
             "tolerance_seconds": setting(), "stale": setting(), "provider_slug": [canary],
             "accept_api_versions": setting(), "max_body_bytes": setting(), "dedupe_window_days": setting(),
             "dedupe": setting(), "edge_cache": setting(), "retry_policy": setting(), "accept_loss": setting(),
-            "destination": setting(),
+            "destination": setting(), "phi": { "contact": setting() }, "phi_key": { "secret": setting() },
             "routes": [{ "types": ["Canary-7f3a"], "pharmacies": setting(), "branches": setting(), "destination": setting() }],
         },
         "SOURCE_B": setting(),
@@ -575,7 +575,7 @@ fn no_fault_carries_the_value_of_a_setting_or_of_a_secret() {
     }));
     let secrets = with_secrets(&[("BAD", canary), ("BAD_HEADER", "canary-7f3a\r\nx: y")]);
     let config = Config::parse(&settings, &secrets, bindings());
-    assert_eq!(config.faults.len(), 46, "{:#?}", listed(&config));
+    assert_eq!(config.faults.len(), 48, "{:#?}", listed(&config));
     for fault in listed(&config) {
         assert!(!fault.to_ascii_lowercase().contains(canary), "{fault}");
     }

@@ -20,6 +20,7 @@ mod lifecycle;
 mod operator;
 mod osigu;
 mod outcomes;
+mod phi;
 mod queue;
 #[cfg(feature = "schema")]
 mod schemas;

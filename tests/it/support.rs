@@ -10,6 +10,7 @@ use rxgate::auth::{Key, KeyId, Keyring, RawBody, Stale, TimestampedHmac};
 use rxgate::config::{Bindings, Config, DEAD_LETTERS};
 use rxgate::effect::{Answer, Done, Effect};
 use rxgate::entity::{Cost, Step, serve};
+use rxgate::event::phi::{Policy, Scratch};
 use rxgate::event::{Claimed, Prepared, State};
 use rxgate::inbound::{Inbound, Received};
 use rxgate::machine::{Gateway, Machine};
@@ -89,6 +90,7 @@ const ORIGINAL: &str = r#""original":"#;
 /// An event as it would be delivered, and what the machine learnt of it.
 pub(crate) struct Event {
     pub(crate) id: String,
+    pub(crate) entity: Option<String>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) step: Step,
     pub(crate) unknown: Option<Unknown>,
@@ -130,13 +132,25 @@ pub(crate) fn read_with(
     body: &[u8],
     expected: &Expectations,
 ) -> Result<Event, (Refusal, Option<String>)> {
+    read_as(body, expected, &Policy::default())
+}
+
+/// The same at a source with this `phi`.
+pub(crate) fn read_as(
+    body: &[u8],
+    expected: &Expectations,
+    phi: &Policy,
+) -> Result<Event, (Refusal, Option<String>)> {
     let header = signed(body);
     let verified = scheme()
         .authenticate(Some(&header), RawBody::new(body), NOW)
         .unwrap();
+    let scratch = Scratch::default();
     let context = Context {
         source: "osigu",
         expected,
+        phi,
+        scratch: &scratch,
         traceparent: None,
     };
     let decoded = Provider::Osigu.read(&verified, context)?;
@@ -147,6 +161,7 @@ pub(crate) fn read_with(
     };
     Ok(Event {
         id: decoded.id.to_string(),
+        entity: decoded.entity,
         bytes: Prepared::new(&decoded.attributes, &decoded.data, body.len()).finish(claimed),
         step: decoded.step,
         unknown: decoded.unknown,
