@@ -157,6 +157,8 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
+    /// `Allow`, where the method is the wrong one.
+    pub allow: Option<&'static str>,
     /// A JSON object: the code, and the event id once authenticated.
     pub body: String,
 }

@@ -196,6 +196,8 @@ impl Outcome {
                 | Self::ContentTypeUnsupported
                 | Self::BodyTooLarge
                 | Self::BodyIncomplete
+                | Self::Overloaded
+                | Self::SourceMisconfigured
                 | Self::SignatureMissing
                 | Self::SignatureMalformed
                 | Self::SignatureMismatch

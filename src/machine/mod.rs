@@ -3,7 +3,7 @@
 //! Read top-down. A request: authenticate → decode, validate, normalise → claim → deliver or enqueue or dead-letter → commit or release → answer. A message of our own
 //! queue goes the same way from "decode" on, and ends acknowledged or to be tried again.
 
-mod prepare;
+pub(crate) mod prepare;
 mod steps;
 
 use std::cell::{Cell, RefCell};
@@ -47,6 +47,8 @@ const QUEUES_LIFE: Duration = Duration::from_secs(28 * 24 * 3600);
 const COMMIT_RESERVE: Duration = Duration::from_secs(1);
 /// Of the deadline, kept for a queue to take what the origin didn't.
 const ENQUEUE_RESERVE: Duration = Duration::from_millis(1500);
+/// For a message that is given up, whatever was left of its own time.
+const GIVE_UP: Duration = Duration::from_secs(4);
 /// With less than this left a delivery isn't begun.
 const LEAST_DELIVERY: Duration = Duration::from_millis(500);
 /// No question to an object or a queue waits longer.
@@ -94,9 +96,15 @@ impl Gateway {
         &self.entropy
     }
 
-    pub(crate) fn seal(&self, what: Sealed, plain: &[u8]) -> Option<Vec<u8>> {
+    fn seal(&self, what: Sealed, front: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
         let keys = self.config.seal_keys.as_ref()?;
-        keys.seal(what, self.entropy.bytes()?, plain)
+        keys.seal(what, self.entropy.bytes()?, front, plain)
+    }
+
+    /// Beyond a rate limit one line in so many is written; whether this is one.
+    pub(crate) fn samples(&self) -> (u16, bool) {
+        let sample = self.config.sample.max(1);
+        (sample, self.entropy.number() % sample == 0)
     }
 
     pub(crate) fn open(&self, what: Sealed, sealed: &[u8]) -> Result<Opened, Unsealable> {
@@ -201,7 +209,7 @@ struct Handed {
     role: Option<Role>,
     attempt: u16,
     sent_at: Timestamp,
-    /// The message itself, until it was given up.
+    /// The message itself, if it may have to be given up, and until it was.
     raw: Option<Vec<u8>>,
 }
 
@@ -317,9 +325,14 @@ impl Machine {
                 role,
                 attempt: message.attempt,
                 sent_at: message.sent_at,
-                raw: Some(message.body.to_vec()),
+                raw: None,
             }),
         };
+        if let Some(handed) = &mut facts.message
+            && (role == Some(Role::Keep) || handed.is_exhausted(now))
+        {
+            handed.raw = Some(message.body.to_vec());
+        }
         facts.record.attempt = Some(message.attempt);
         match role {
             None => facts.end(gateway, Outcome::QueueUnknown, None, now),
@@ -329,7 +342,7 @@ impl Machine {
                     let key = prepare::body_key(&hash);
                     facts.get(key, ASK_TIMEOUT, State::Fetching(role, hash), now)
                 }
-                prepare::Unpacked::Nothing => facts.unreadable(gateway, role, now),
+                prepare::Unpacked::Nothing => facts.unreadable(gateway, role, None, now),
             },
         }
     }
@@ -378,7 +391,7 @@ impl Machine {
                     facts.opened(gateway, role, frame, now)
                 }
                 // What isn't there may be on its way: KV remembers for a while that it had nothing.
-                _ => facts.end(gateway, Outcome::BodyMissing, None, now),
+                _ => facts.missing(gateway, role, now),
             },
             State::Looking(pending) => match (done, pending.dedupe) {
                 (Done::Replied(_), _) => facts.end(gateway, Outcome::Duplicate, None, now),
@@ -490,12 +503,10 @@ impl Machine {
             }
             State::Noting => facts.end(gateway, Outcome::Duplicate, None, now),
             State::Limiting(outcome) => {
-                let sample = gateway.config.sample.max(1);
+                let (sample, is_sample) = gateway.samples();
                 let limited = matches!(done, Done::Limited);
-                if limited {
-                    facts.record.sampled = Some(sample);
-                }
-                let logged = !limited || gateway.entropy.number() % sample == 0;
+                facts.record.sampled = limited.then_some(sample);
+                let logged = !limited || is_sample;
                 facts.answer(outcome, None, logged, now)
             }
             State::Keeping => match facts.reply(done) {

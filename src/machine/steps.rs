@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::prepare::{self, Role, claimed, frame_message, hash_of, hex, pointer_message};
+use super::prepare::{
+    self, FRAME_FRONT, Role, claimed, frame_message, hash_of, hex, pointer_message,
+};
 use super::{
-    ASK_TIMEOUT, Again, CACHE_LAG, COMMIT_RESERVE, ENQUEUE_RESERVE, Facts, GLANCE_TIMEOUT, Gateway,
-    Goods, Hold, LAYOUT_OBJECT, LEASE, LEAST_CACHED, LEAST_DELIVERY, LOOK_TIMEOUT,
+    ASK_TIMEOUT, Again, CACHE_LAG, COMMIT_RESERVE, ENQUEUE_RESERVE, Facts, GIVE_UP, GLANCE_TIMEOUT,
+    Gateway, Goods, Hold, LAYOUT_OBJECT, LEASE, LEAST_CACHED, LEAST_DELIVERY, LOOK_TIMEOUT,
     MAX_MESSAGE_BYTES, MESSAGE_LEASE, Machine, Otherwise, Pending, QUEUE_LIFE, QUEUES_LIFE,
     Shipment, State, has_own_queue,
 };
@@ -187,7 +189,7 @@ impl Facts {
     pub(super) fn unclaimed(
         mut self,
         gateway: &Gateway,
-        pending: Pending,
+        mut pending: Pending,
         outcome: Outcome,
         now: Timestamp,
     ) -> (Machine, Effect) {
@@ -228,6 +230,8 @@ impl Facts {
                 now,
             );
         }
+        // However often it comes meanwhile, it is one letter.
+        pending.parcel.claimed = Some(prepare::claimed(pending.entity, pending.event, Fence(0)));
         self.hand_over(gateway, pending, Hold::Nothing, claimed, now)
     }
 
@@ -278,12 +282,8 @@ impl Facts {
                     return self.enqueue_parcel(gateway, hold, parcel, none, otherwise, now);
                 }
                 let falls_back = origin.road == Road::DirectThenQueue && self.message.is_none();
-                // Of a message the last attempt needs it, too: what hangs to the end becomes a dead letter.
-                let reserve = if falls_back || self.message.is_some() {
-                    COMMIT_RESERVE + ENQUEUE_RESERVE
-                } else {
-                    COMMIT_RESERVE
-                };
+                // For the queue that takes what the origin doesn't: ours, or that of the dead letters.
+                let reserve = COMMIT_RESERVE + ENQUEUE_RESERVE;
                 let left = self.left(now).saturating_sub(reserve);
                 if left < LEAST_DELIVERY {
                     let otherwise = Otherwise::Release(Outcome::StoreUnavailable, None);
@@ -484,17 +484,17 @@ impl Facts {
         what: Sealed,
         now: Timestamp,
     ) -> (Machine, Effect) {
-        let plain = std::mem::take(&mut shipment.message.body);
-        let small = plain.len() <= MAX_MESSAGE_BYTES;
+        let small = shipment.message.body.len() <= MAX_MESSAGE_BYTES;
         if shipment.message.text && small {
-            shipment.message.body = plain;
             return self.send(shipment, now);
         }
-        let Some(frame) = gateway.seal(what, &plain) else {
+        let plain = std::mem::take(&mut shipment.message.body);
+        let front: &[u8] = if small { FRAME_FRONT } else { &[] };
+        let Some(frame) = gateway.seal(what, front, &plain) else {
             return self.not_shipped(gateway, shipment, now);
         };
         if small {
-            shipment.message.body = frame_message(&frame);
+            shipment.message.body = frame;
             return self.send(shipment, now);
         }
         let hash = hash_of(&frame);
@@ -527,8 +527,11 @@ impl Facts {
             .left(now)
             .saturating_sub(COMMIT_RESERVE)
             .min(ASK_TIMEOUT);
-        let message = shipment.message.clone();
-        shipment.message.body = Vec::new();
+        let body = std::mem::take(&mut shipment.message.body);
+        let message = Enqueue {
+            body,
+            ..shipment.message.clone()
+        };
         let machine = Machine {
             state: State::Sending(Box::new(shipment)),
             facts: self,
@@ -690,12 +693,8 @@ impl Facts {
             Role::Deliver => &[Sealed::Delivery],
             Role::Keep => &[Sealed::Letter, Sealed::Delivery],
         };
-        let opened = kinds
-            .iter()
-            .find_map(|what| gateway.open(*what, frame).ok());
-        let read = opened.and_then(|opened| Some((Parcel::read(&opened)?, opened)));
-        let Some((parcel, opened)) = read else {
-            return self.unreadable(gateway, role, now);
+        let Some((parcel, opened)) = prepare::open_parcel(gateway, kinds, frame) else {
+            return self.unreadable(gateway, role, Some(frame), now);
         };
         if role == Role::Keep {
             return self.keep(gateway, Some(&parcel), frame_message(frame), now);
@@ -711,7 +710,7 @@ impl Facts {
         now: Timestamp,
     ) -> (Machine, Effect) {
         let Some(verified) = parcel.verified(opened) else {
-            return self.unreadable(gateway, Role::Deliver, now);
+            return self.unreadable(gateway, Role::Deliver, None, now);
         };
         match prepare::message(gateway, &verified, parcel, &mut self) {
             Err(outcome) => self.end(gateway, outcome, None, now),
@@ -719,20 +718,52 @@ impl Facts {
         }
     }
 
-    /// It can't be opened. Its key may come back, so it is tried again; as a dead letter it is kept as it is.
+    /// It can't be opened. Its key may come back, so it is tried again; as a dead letter it is kept as it is in the end: `frame`, if that was fetched already.
     pub(super) fn unreadable(
+        self,
+        gateway: &Gateway,
+        role: Role,
+        frame: Option<&[u8]>,
+        now: Timestamp,
+    ) -> (Machine, Effect) {
+        // Without any key nothing can be opened: that is no message's fault.
+        if gateway.config.seal_keys.is_none() {
+            return self.end(gateway, Outcome::MessageUnreadable, None, now);
+        }
+        let frame = frame.map(frame_message);
+        self.keep_raw(gateway, role, frame, Outcome::MessageUnreadable, now)
+    }
+
+    /// Its body isn't where it should be. As a dead letter it is kept without, in the end.
+    pub(super) fn missing(
         self,
         gateway: &Gateway,
         role: Role,
         now: Timestamp,
     ) -> (Machine, Effect) {
-        match role {
-            Role::Deliver => self.end(gateway, Outcome::MessageUnreadable, None, now),
-            Role::Keep => {
-                let message = self.message.as_ref();
-                let raw = message.and_then(|message| message.raw.clone());
-                self.keep(gateway, None, raw.unwrap_or_default(), now)
+        self.keep_raw(gateway, role, None, Outcome::BodyMissing, now)
+    }
+
+    fn keep_raw(
+        mut self,
+        gateway: &Gateway,
+        role: Role,
+        frame: Option<Vec<u8>>,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> (Machine, Effect) {
+        let raw = match &self.message {
+            Some(message) if role == Role::Keep && message.is_exhausted(now) => {
+                frame.or_else(|| message.raw.clone())
             }
+            _ => None,
+        };
+        match raw {
+            Some(raw) => {
+                self.record.problem = Some(outcome.spec().code);
+                self.keep(gateway, None, raw, now)
+            }
+            None => self.end(gateway, outcome, None, now),
         }
     }
 
@@ -825,6 +856,8 @@ impl Facts {
             self.record.reason = Some(Reason::AttemptsUsedUp.code());
         }
         self.record.problem = Some(outcome.spec().code);
+        // Its time may be used up; nobody waits for it.
+        self.deadline = now.after(GIVE_UP);
         let shipment = Shipment {
             hold: Hold::Nothing,
             message: Enqueue {
@@ -865,6 +898,7 @@ impl Facts {
         let answer = Answer {
             status: spec.status,
             retry_after: retry_after.map(|span| span.as_millis().div_ceil(1000).max(1) as u64),
+            allow: (outcome == Outcome::MethodNotAllowed).then_some("POST"),
             body: answer_body(spec.code, reason, self.event_id.as_deref()),
         };
         let machine = Machine {
@@ -878,7 +912,9 @@ impl Facts {
     fn log(&mut self, outcome: Outcome, now: Timestamp) -> crate::record::Record {
         let spec = outcome.spec();
         let mut record = std::mem::take(&mut self.record);
-        let alarming = record.unknown.is_some() || record.commit.is_some();
+        // KV takes a key once a second: of two duplicates that race one isn't remembered, and needn't be.
+        let uncommitted = record.commit.is_some() && record.store_calls > 0;
+        let alarming = record.unknown.is_some() || uncommitted;
         record.level = if alarming { Level::Error } else { spec.level }.name();
         record.code = spec.code;
         record.duration_ms = now.0.saturating_sub(self.received_at.0);
