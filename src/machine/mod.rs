@@ -123,7 +123,7 @@ impl Gateway {
 }
 
 /// A message of a queue, as the platform hands it over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     /// The name of its queue.
     pub queue: &'a str,
@@ -133,6 +133,17 @@ pub struct Message<'a> {
     pub attempt: u16,
     /// When it was sent.
     pub sent_at: Timestamp,
+}
+
+impl std::fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("queue", &self.queue)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("attempt", &self.attempt)
+            .field("sent_at", &self.sent_at)
+            .finish()
+    }
 }
 
 /// A dead letter that is to be delivered after all.
@@ -185,7 +196,6 @@ enum Again {
 }
 
 /// What is known so far, for the end and the log.
-#[derive(Debug)]
 struct Facts {
     received_at: Timestamp,
     deadline: Timestamp,
@@ -193,6 +203,17 @@ struct Facts {
     record: Record,
     /// What it is about, if it is about a message.
     message: Option<Handed>,
+}
+
+impl std::fmt::Debug for Facts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Facts")
+            .field("received_at", &self.received_at)
+            .field("deadline", &self.deadline)
+            .field("record", &self.record)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A message in the works.
