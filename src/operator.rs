@@ -253,7 +253,7 @@ impl Operator {
                 let sample = gateway.config().sample.max(1);
                 let limited = matches!(done, Done::Limited);
                 self.record.sampled = limited.then_some(sample);
-                let logged = !limited || gateway.entropy().number() % sample == 0;
+                let logged = !limited || gateway.entropy().number().is_multiple_of(sample);
                 self.finish(Ending::OperatorUnauthorized, None, logged, now)
             }
             State::Listing(limit) => match self.reply(done) {

@@ -516,7 +516,7 @@ impl Machine {
                 if limited {
                     facts.record.sampled = Some(sample);
                 }
-                let logged = !limited || gateway.entropy.number() % sample == 0;
+                let logged = !limited || gateway.entropy.number().is_multiple_of(sample);
                 facts.answer(outcome, None, logged, now)
             }
             State::Keeping => match facts.reply(done) {
