@@ -926,8 +926,10 @@ fn a_limit_that_fails_or_hangs_leaves_the_line_where_it_was() {
 
 #[test]
 fn each_source_is_counted_by_itself_and_what_is_none_by_one_name() {
+    type Alter = dyn Fn(&mut Inbound<'_>);
+    static OVERSIZED: [u8; 256 * 1024 + 1] = [b' '; 256 * 1024 + 1];
     let text = body("evt_1", TYPE, EVENTS[5].2);
-    let counted = |alter: &dyn Fn(&mut Inbound<'_>)| {
+    let counted = |alter: &Alter| {
         let mut world = limited(100);
         let mut request = inbound(&text, "t=1,v1=00");
         alter(&mut request);
@@ -935,8 +937,7 @@ fn each_source_is_counted_by_itself_and_what_is_none_by_one_name() {
         let end = world.finish(flight);
         (end.record.code, world.did.join(" "))
     };
-    static OVERSIZED: [u8; 256 * 1024 + 1] = [b' '; 256 * 1024 + 1];
-    let table: [(&str, &str, &dyn Fn(&mut Inbound<'_>)); 9] = [
+    let table: [(&str, &str, &Alter); 9] = [
         ("path_unknown", "limit /unknown", &|r| {
             r.received = Received::PathUnknown
         }),
