@@ -1,6 +1,7 @@
 //! The operator's side: the API over dead letters, the faults of the configuration, and what the cron says. Decided here, performed by the shell, as a [`Machine`] is.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine;
@@ -29,8 +30,8 @@ const BULK: u32 = 25;
 const DEFAULT_LISTED: u32 = 50;
 const LETTERS_PATH: &str = "/v1/dead-letters";
 
-/// A request of an operator.
-#[derive(Clone, Copy, Debug)]
+/// A request of an operator. `Debug` doesn't show the key.
+#[derive(Clone, Copy)]
 pub struct Call<'a> {
     /// In capitals.
     pub method: &'a str,
@@ -40,6 +41,16 @@ pub struct Call<'a> {
     pub authorization: Option<&'a str>,
     /// Names and values, decoded.
     pub query: &'a [(String, String)],
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("authorized", &self.authorization.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a call ends.

@@ -10,7 +10,7 @@ pub enum LetterRequest {
     /// Keep one, unless it is kept already.
     Keep {
         /// Its metadata.
-        letter: Letter,
+        letter: Box<Letter>,
         /// Its content.
         sealed: Vec<u8>,
     },
@@ -69,7 +69,7 @@ impl LetterRequest {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         Some(match reader.u8()? {
             1 => Self::Keep {
-                letter: Letter::read(reader)?,
+                letter: Box::new(Letter::read(reader)?),
                 sealed: reader.block()?.to_vec(),
             },
             2 => Self::List(Filter {

@@ -104,7 +104,7 @@ impl Gateway {
     /// Beyond a rate limit one line in so many is written; whether this is one.
     pub(crate) fn samples(&self) -> (u16, bool) {
         let sample = self.config.sample.max(1);
-        (sample, self.entropy.number() % sample == 0)
+        (sample, self.entropy.number().is_multiple_of(sample))
     }
 
     pub(crate) fn open(&self, what: Sealed, sealed: &[u8]) -> Result<Opened, Unsealable> {
@@ -131,7 +131,7 @@ impl Gateway {
 }
 
 /// A message of a queue, as the platform hands it over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     /// The name of its queue.
     pub queue: &'a str,
@@ -141,6 +141,17 @@ pub struct Message<'a> {
     pub attempt: u16,
     /// When it was sent.
     pub sent_at: Timestamp,
+}
+
+impl std::fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("queue", &self.queue)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("attempt", &self.attempt)
+            .field("sent_at", &self.sent_at)
+            .finish()
+    }
 }
 
 /// A dead letter that is to be delivered after all.
@@ -193,7 +204,6 @@ enum Again {
 }
 
 /// What is known so far, for the end and the log.
-#[derive(Debug)]
 struct Facts {
     received_at: Timestamp,
     deadline: Timestamp,
@@ -201,6 +211,17 @@ struct Facts {
     record: Record,
     /// What it is about, if it is about a message.
     message: Option<Handed>,
+}
+
+impl std::fmt::Debug for Facts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Facts")
+            .field("received_at", &self.received_at)
+            .field("deadline", &self.deadline)
+            .field("record", &self.record)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A message in the works.

@@ -774,7 +774,7 @@ impl Facts {
         sealed: Vec<u8>,
         now: Timestamp,
     ) -> (Machine, Effect) {
-        let letter = letter(gateway, parcel, &sealed, now);
+        let letter = Box::new(letter(gateway, parcel, &sealed, now));
         self.record.source = parcel.map(|parcel| parcel.source.clone());
         self.record.webhook_id.clone_from(&letter.webhook_id);
         self.record.dead_letter = Some(letter.id.to_string());

@@ -515,7 +515,7 @@ pub(crate) const fn answers(status: u16) -> Origin {
 
 /// What is under way.
 #[derive(Debug)]
-enum Running {
+pub(crate) enum Running {
     Machine(Machine),
     Operator(Operator),
 }
@@ -523,7 +523,7 @@ enum Running {
 /// A machine, and what it asks for.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    running: Running,
+    pub(crate) running: Running,
     pub(crate) effect: Effect,
 }
 

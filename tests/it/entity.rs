@@ -1892,7 +1892,10 @@ fn letter_request() -> impl Strategy<Value = LetterRequest> {
     let text = || prop::option::of("[a-z_]{1,20}");
     let after = prop::option::of((0..i64::MAX, id()));
     prop_oneof![
-        (letter(), sealed()).prop_map(|(letter, sealed)| LetterRequest::Keep { letter, sealed }),
+        (letter(), sealed()).prop_map(|(letter, sealed)| LetterRequest::Keep {
+            letter: Box::new(letter),
+            sealed
+        }),
         (
             text(),
             text(),

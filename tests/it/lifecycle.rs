@@ -13,9 +13,9 @@ use rxgate::outcome::Outcome;
 use serde_json::{Value, json};
 
 use crate::driver::{
-    Ask, EVENTS, End, Fault, Flight, HEADER_SECRET, OUR_KEYS, Origin, SENDER_SECRET, START, Step,
-    Take, World, answers, bindings, body, gateway, header, inbound, our_signature, request_name,
-    settings, sign,
+    Ask, EVENTS, End, Fault, Flight, HEADER_SECRET, Limited, OUR_KEYS, Origin, SENDER_SECRET,
+    START, Step, Take, World, answers, bindings, body, gateway, gateway_with, header, inbound,
+    our_signature, request_name, settings, sign,
 };
 
 const TYPE: &str = "dispensing.completed";
@@ -861,6 +861,134 @@ fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
     let all = Outcome::ALL.map(Outcome::spec).into_iter();
     let all = all.filter(|spec| spec.status > 0).map(|spec| spec.code);
     assert_eq!(reached, all.collect());
+}
+
+// ── refusals and the log ──
+
+/// A gateway with a rate limit, that logs one refusal in so many beyond it.
+fn limited(sample: u16) -> World {
+    let mut settings = settings();
+    settings["RXGATE"]["refusal_sample"] = json!(sample);
+    let mut bindings = bindings(&[]);
+    bindings.rate_limit = true;
+    World::of(gateway_with(&settings, bindings))
+}
+
+/// Sends something that anybody could.
+fn refused(world: &mut World) -> End {
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let flight = world.begin_with(inbound(&text, "t=1,v1=00"), world.now);
+    world.finish(flight)
+}
+
+#[test]
+fn refusals_beyond_the_limit_are_logged_one_in_so_many_and_answered_as_ever() {
+    let mut world = limited(10);
+    let under = refused(&mut world);
+    assert_eq!((under.logged, under.record.sampled), (true, None));
+    assert_eq!(under.record.code, "signature_malformed");
+    world.limits.extend([Limited::Over; 1000]);
+    let mut logged = 0;
+    for _ in 0..1000 {
+        let end = refused(&mut world);
+        assert_eq!(end.answer, under.answer);
+        if end.logged {
+            logged += 1;
+            assert_eq!(
+                (end.record.code, end.record.sampled),
+                ("signature_malformed", Some(10))
+            );
+        }
+    }
+    assert!((60..150).contains(&logged), "{logged} of 1000");
+    // With 1, each is.
+    let mut world = limited(1);
+    world.limits.extend([Limited::Over; 50]);
+    assert!((0..50).all(|_| refused(&mut world).record.sampled == Some(1)));
+}
+
+#[test]
+fn a_limit_that_fails_or_hangs_leaves_the_line_where_it_was() {
+    for limit in [Limited::Fails, Limited::Hangs, Limited::Under] {
+        let mut world = limited(10_000);
+        world.limits.extend([limit; 20]);
+        for _ in 0..20 {
+            let end = refused(&mut world);
+            assert_eq!(
+                end.summary(),
+                (401, "signature_malformed", None),
+                "{limit:?}"
+            );
+            assert_eq!((end.logged, end.record.sampled), (true, None));
+        }
+    }
+}
+
+#[test]
+fn each_source_is_counted_by_itself_and_what_is_none_by_one_name() {
+    type Alter = dyn Fn(&mut Inbound<'_>);
+    static OVERSIZED: [u8; 256 * 1024 + 1] = [b' '; 256 * 1024 + 1];
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let counted = |alter: &Alter| {
+        let mut world = limited(100);
+        let mut request = inbound(&text, "t=1,v1=00");
+        alter(&mut request);
+        let flight = world.begin_with(request, world.now);
+        let end = world.finish(flight);
+        (end.record.code, world.did.join(" "))
+    };
+    let table: [(&str, &str, &Alter); 9] = [
+        ("path_unknown", "limit /unknown", &|r| {
+            r.received = Received::PathUnknown
+        }),
+        ("source_unknown", "limit /unknown", &|r| r.source = "nobody"),
+        ("method_not_allowed", "limit osigu", &|r| r.method = "GET"),
+        ("content_type_unsupported", "limit osigu", &|r| {
+            r.content_type = None
+        }),
+        ("body_too_large", "limit osigu", &|r| {
+            r.body = RawBody::new(&OVERSIZED)
+        }),
+        ("body_incomplete", "limit osigu", &|r| {
+            r.received = Received::Incomplete
+        }),
+        ("signature_missing", "limit osigu", &|r| r.signature = None),
+        ("signature_malformed", "limit osigu", &|_| {}),
+        ("overloaded", "", &|r| r.received = Received::Overloaded),
+    ];
+    for (code, did, alter) in table {
+        assert_eq!(counted(alter), (code, did.to_owned()));
+    }
+}
+
+#[test]
+fn whoever_has_the_key_is_never_counted() {
+    let mut world = limited(100);
+    world.origin.extend([answers(500), answers(422)]);
+    for text in [
+        body("evt_1", TYPE, EVENTS[5].2),
+        body("evt_2", TYPE, EVENTS[5].2),
+        body("evt_2", TYPE, EVENTS[5].2),
+        "[]".to_owned(),
+    ] {
+        world.send(&text);
+    }
+    let text = body("evt_3", TYPE, EVENTS[5].2);
+    let stale = sign(SENDER_SECRET, START.after(seconds(301)), &text);
+    let flight = world.begin_with(inbound(&text, &stale), START);
+    assert_eq!(
+        world.finish(flight).record.code,
+        "timestamp_out_of_tolerance"
+    );
+    assert!(
+        !world.did.iter().any(|did| did.starts_with("limit")),
+        "{:?}",
+        world.did
+    );
+    // Where nothing is bound, nothing is asked, and everything is logged.
+    let mut world = World::new();
+    assert!(refused(&mut world).logged);
+    assert!(world.did.is_empty());
 }
 
 // ── many at a time, with everything failing now and then ────────────────────

@@ -527,7 +527,8 @@ fn an_origin_that_doesnt_answer_keeps_the_lease_and_the_next_attempt_comes_after
 
 #[test]
 fn whatever_keeps_a_message_from_being_tried_has_it_come_again() {
-    let retried = |alter: &dyn Fn(&mut World, &mut Sent)| -> (Settled, bool) {
+    type Alter = dyn Fn(&mut World, &mut Sent);
+    let retried = |alter: &Alter| -> (Settled, bool) {
         let mut world = warm(Road::Ours);
         let mut sent = enqueued(&mut world);
         alter(&mut world, &mut sent);
@@ -554,7 +555,7 @@ fn whatever_keeps_a_message_from_being_tried_has_it_come_again() {
         settings["RXGATE"]["seal_keys"] = json!([{ "id": "seal-2", "secret": "SEAL_KEY_2" }]);
     });
     let other_shards = without(&|settings| settings["RXGATE"]["shards"] = json!(8));
-    let table: [(&str, u64, &dyn Fn(&mut World, &mut Sent)); 12] = [
+    let table: [(&str, u64, &Alter); 12] = [
         ("store_unavailable", 5, &ask(Ask::Fails(Fault::Before))),
         ("store_unavailable", 5, &ask(Ask::Fails(Fault::After))),
         ("store_unavailable", 5, &ask(Ask::Hangs)),
