@@ -33,7 +33,9 @@ function newState() {
 /// The Worker as it is deployed; with `stall` the one that stands still there.
 async function start(state, stall) {
   const test = stall && { bundle: "test-hooks", entry: STALL, secrets: { ...SECRETS, STALL: stall } };
-  const worker = await startWorkerd({ vars: settings(origin.port), state, ...test });
+  // What the origin doesn't take stays with the sender: what becomes of it in our queue is another test's.
+  const destination = { on_origin_failure: "sender_retries" };
+  const worker = await startWorkerd({ vars: settings(origin.port, { destination }), state, ...test });
   running.push(worker);
   return worker;
 }
