@@ -1,4 +1,5 @@
-// The Worker, standing still where the variable STALL says, for somebody to kill it there: "delivery" has a claim and no delivery yet, "commit" has a delivery and no commit yet.
+// The Worker, standing still where the variable STALL says, for somebody to kill it there: "delivery" has a claim and no delivery yet, "commit" has a delivery and no commit yet,
+// "message" is the same of a message, while requests go through.
 
 import production from "../../../src/worker/entry.mjs";
 
@@ -35,7 +36,7 @@ export default {
     return production.fetch(request, stalling(env), ctx);
   },
   queue(batch, env, ctx) {
-    stall = env.STALL;
+    stall = env.STALL === "message" ? "commit" : env.STALL;
     return production.queue(batch, stalling(env), ctx);
   },
   scheduled: production.scheduled,
