@@ -101,9 +101,8 @@ let shared;
 
 /// One platform for all Workers of a test file that ask for none. It ends with the file's process.
 async function sharedPlatform() {
+  // Its process ends with this one: it sees to that itself.
   shared ??= import("./platform.mjs").then(({ startPlatform }) => startPlatform({ rateLimits: { FAILED_AUTHENTICATIONS: { limit: 10_000, period: 60 } } }));
-  const { pid } = await shared;
-  process.once("exit", () => process.kill(pid));
   return shared;
 }
 

@@ -7,6 +7,14 @@ export { EntityObject } from "../../../src/worker/entry.mjs";
 
 /// The first number of each request to an object; a claim is a sender's or a message's.
 const CALLS = { layout: [1], claim: [2, 6], commit: [3], release: [4], move: [5], letters: [7] };
+/// The number after that one, of requests about letters.
+const LETTERS = { keep: 1, list: 2, read: 3, remove: 4, mark: 5, count: 6 };
+
+/// Whether a message to an object is one of the calls of that name.
+function is(call, message) {
+  if (call === "any") return true;
+  return LETTERS[call] === undefined ? CALLS[call]?.includes(message[1]) : message[1] === CALLS.letters[0] && message[2] === LETTERS[call];
+}
 
 /// An order: "<call> <how> <times>".
 const ordered = (text) => {
@@ -29,7 +37,7 @@ class Failing {
     const object = this.#objects.getByName(name);
     const order = this.#order;
     const serve = async (message) => {
-      if ((order.call !== "any" && !CALLS[order.call]?.includes(message[1])) || order.left === 0) return object.serve(message);
+      if (order.left === 0 || !is(order.call, message)) return object.serve(message);
       order.left -= 1;
       if (order.how === "hang") return new Promise(() => {});
       if (order.how === "slow") {
