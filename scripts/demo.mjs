@@ -24,13 +24,30 @@ const key = secrets.OSIGU_SANDBOX_KEY;
 /// Sends, and compares with what should come of it: the status, the code, and how many times the origin received the event by now.
 async function row(sent, event, expected, options = {}) {
   const { url = sandbox, body = event.body, ...request } = options;
-  const answer = await osigu.send(url, body, { key, ...request });
+  compare(sent, event, expected, await osigu.send(url, body, { key, ...request }));
+}
+
+/// What happens without a request: waits until the origin has received the event so often, and compares.
+async function later(what, event, expected) {
+  const end = Date.now() + 30_000;
+  while (origin.of(event.id).length < expected.received && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 100));
+  compare(what, event, expected, {});
+}
+
+/// An operator asks.
+async function operator(method, path) {
+  const response = await fetch(`${worker.url}${path}`, { method, headers: { authorization: `Bearer ${secrets.ADMIN_KEY}` } });
+  return { status: response.status, ...(await response.json()) };
+}
+
+function compare(sent, event, expected, answer) {
   const received = origin.of(event.id);
   const last = received.at(-1)?.event;
   const ok = answer.status === expected.status && answer.code === expected.code && received.length === expected.received &&
     (expected.type === undefined || last?.type === expected.type);
   const seen = received.length === 0 ? "nothing" : `${last.type}${last.data.state ? ` (${last.data.state})` : ""}${received.length > 1 ? ` ×${received.length}` : ""}`;
-  rows.push({ sent, status: answer.status, code: answer.code, seen, ok, expected });
+  const code = answer.reason ? `${answer.code}: ${answer.reason}` : answer.code;
+  rows.push({ sent, status: answer.status ?? "", code: code ?? "", seen, ok, expected });
 }
 
 const taken = (type, received = 1) => ({ status: 200, code: "delivered", received, type });
@@ -70,19 +87,35 @@ await row("a timestamp of ten minutes ago", stale, { status: 401, code: "timesta
 const rotated = osigu.event("dispensing.completed");
 await row("signed with the next key of a rotation", rotated, taken("rx.dispense.completed"), { key: secrets.OSIGU_SANDBOX_KEY_NEXT });
 
+const byKv = osigu.event("dispensing.completed");
+const kvSource = { url: `${worker.url}/hooks/osigu-kv` };
+await row("at a source that KV alone remembers", byKv, taken("rx.dispense.completed"), kvSource);
+await row("… and the same again", byKv, { status: 200, code: "duplicate", received: 1 }, kvSource);
+
 const retried = osigu.event("dispensing.completed");
 origin.rule({ status: 500, when: (entry) => entry.event?.id === retried.id });
-await row("while the origin fails (500)", retried, { status: 502, code: "delivery_failed", received: 1 });
-await row("… and the sender's retry of it", retried, taken("rx.dispense.completed", 2));
+await row("while the origin fails (500)", retried, { status: 200, code: "enqueued", received: 1 });
+await row("… and the same again meanwhile", retried, { status: 200, code: "duplicate", received: 1 });
+await later("… and from the queue, some seconds later", retried, { received: 2, type: "rx.dispense.completed" });
+
+const refused = osigu.event("dispensing.completed");
+origin.rule({ status: 422, when: (entry) => entry.event?.id === refused.id });
+await row("the origin refuses it for good (422)", refused, { status: 200, code: "dead_lettered", received: 1 });
+const letter = await kept((entry) => entry.reason === "delivery_rejected");
+compare("… an operator has it redelivered", refused, { status: 202, code: "dead_letter_redelivered", received: 1 }, await operator("POST", `/v1/dead-letters/${letter.id}/redeliver`));
+await later("… and the origin has it", refused, { received: 2, type: "rx.dispense.completed" });
 
 const unknown = osigu.event("dispensing.rescheduled", { data: { dispensation_id: "dsp_01HXDQ" } });
 await row("an event type that we don't know", unknown, taken("rx.unknown"));
 
 const astray = osigu.event("dispensing.completed");
-await row("a sandbox event at a production source", astray, { status: 500, code: "environment_mismatch", received: 0 }, {
+await row("a sandbox event at a production source", astray, { status: 200, code: "dead_lettered", received: 0 }, {
   url: `${worker.url}/hooks/osigu-production`,
   key: secrets.OSIGU_PRODUCTION_KEY,
 });
+
+await kept((entry) => entry.reason === "environment_mismatch");
+const { dead_letters: deadLetters } = await operator("GET", "/v1/dead-letters");
 
 await worker.stop();
 await origin.close();
@@ -100,11 +133,24 @@ console.log(`\nOne delivery, as the origin received it:\n`);
 for (const name of ["content-type", "webhook-id", "webhook-timestamp", "webhook-signature"]) console.log(`${name}: ${last?.headers[name]}`);
 console.log(`\n${JSON.stringify({ ...last?.event, data: { ...last?.event.data, original: "… the sender's own bytes …" } }, null, 2)}`);
 
+console.log("\nThe dead letters, as an operator lists them:\n");
+for (const { id, source, reason, received_at: at, redelivered_at: again } of deadLetters) console.log(`${at}  ${id}  ${source}  ${reason}${again ? "  redelivered" : ""}`);
+
 const wrong = rows.filter((r) => !r.ok);
 for (const r of wrong) console.error(`\nnot as it should be: ${r.sent}: expected ${JSON.stringify(r.expected)}`);
 console.log(`\n${rows.length - wrong.length} of ${rows.length} as they should be. \`make dev\` keeps the Worker and the origin up for your own curl.`);
 if (wrong.length > 0) console.error(worker.output());
 process.exit(wrong.length === 0 ? 0 : 1);
+
+/// Waits until there is such a dead letter.
+async function kept(such) {
+  for (let tries = 0; tries < 200; tries += 1) {
+    const found = (await operator("GET", "/v1/dead-letters")).dead_letters?.find(such);
+    if (found) return found;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  fail("a dead letter isn't kept");
+}
 
 function fail(message) {
   console.error(message);

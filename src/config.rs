@@ -15,6 +15,7 @@ use crate::delivery::{
     Format, MAX_SIGNING_KEYS, PERMANENT_STATUSES, Pattern, Route, SigningKey, SigningKeyFault,
     SigningKeys, TargetFault, check_target,
 };
+use crate::event::phi::{Action, Actions, Class, MIN_PHI_KEY_BYTES, Policy, PolicyFault};
 use crate::provider::{Expectations, Provider, RetryPolicy, UNKNOWN_TYPE};
 use crate::time::Timestamp;
 
@@ -93,6 +94,8 @@ pub struct Source {
     pub scheme: TimestampedHmac,
     /// What its events have to be.
     pub expected: Expectations,
+    /// What becomes of patient data.
+    pub phi: Policy,
     /// The largest body.
     pub max_body: usize,
     /// How long a delivered event is remembered.
@@ -260,6 +263,8 @@ impl Config {
         let mut parser = Parser {
             secrets,
             bindings: &bindings,
+            originals: Vec::new(),
+            redacting: false,
             faults,
             development: false,
             longest_window: Duration::from_secs(DEFAULT_WINDOW_DAYS * DAY),
@@ -298,6 +303,10 @@ impl Config {
                 );
             }
         }
+        parser.originals = named("DESTINATION_")
+            .filter(|(_, _, value)| value.get("format").is_some_and(|f| f == "original"))
+            .map(|(_, id, _)| id)
+            .collect();
         for (name, id, value) in named("SOURCE_") {
             let source = parser.source(name, id.clone(), value, &source_ids, &destination_ids);
             let source = source.filter(|source| {
@@ -345,6 +354,10 @@ impl Config {
 struct Parser<'a> {
     secrets: &'a BTreeMap<String, String>,
     bindings: &'a Bindings,
+    /// The destinations that get the sender's own bytes, faulty ones included.
+    originals: Vec<String>,
+    /// Whether the source that is being read holds anything back.
+    redacting: bool,
     faults: Vec<Fault>,
     development: bool,
     longest_window: Duration,
@@ -526,6 +539,8 @@ impl Parser<'_> {
                 "edge_cache",
                 "retry_policy",
                 "accept_loss",
+                "phi",
+                "phi_key",
                 "destination",
                 "routes",
             ],
@@ -559,6 +574,7 @@ impl Parser<'_> {
         let dedupe = self.dedupe(&table);
         let accepts_loss = self.bool(&table, "accept_loss").unwrap_or(false);
         let policy = self.choice(&table, "retry_policy", &["documented", "unknown"], false);
+        let phi = self.phi(&table);
         let destination = self.destination_named(&table, "destination", destinations, true);
         let routes = self.routes(&table, provider, destinations);
 
@@ -608,6 +624,7 @@ impl Parser<'_> {
                 stale,
             },
             expected,
+            phi: phi?,
             max_body,
             window,
             dedupe,
@@ -687,6 +704,89 @@ impl Parser<'_> {
         }
         self.check_count(table, list, MAX_KEYS);
         Keyring::new(keys).filter(|_| sound)
+    }
+
+    /// What becomes of patient data. `None` if it is faulty.
+    fn phi(&mut self, table: &Table<'_>) -> Option<Policy> {
+        let actions = self.phi_actions(table);
+        self.redacting = actions.is_some_and(|actions| actions != Actions::default());
+        let path = table.at("phi_key");
+        let Some(value) = table.get("phi_key") else {
+            let policy = Policy::new(actions?, None);
+            if policy.is_err() {
+                self.fault(&path, "is missing: pseudonyms are made with it");
+            }
+            return policy.ok();
+        };
+        let key = self.table(&path, value, &["secret"])?;
+        let secret_path = key.at("secret");
+        let (name, secret) = self.secret(&key, "secret")?;
+        let secret = secret.to_owned();
+        if self.signs(table, &secret) {
+            self.fault(
+                &secret_path,
+                format!("the secret {name} is one of the source's keys: pseudonyms need their own"),
+            );
+            return None;
+        }
+        let fault = match Policy::new(actions?, Some(secret.as_bytes())) {
+            Ok(policy) => return Some(policy),
+            Err(fault) => fault,
+        };
+        match fault {
+            PolicyFault::KeyUnused => {
+                self.fault(&path, "isn't used: phi pseudonymises nothing");
+            }
+            PolicyFault::KeyShort { bytes } => self.fault(
+                &secret_path,
+                format!(
+                    "the secret {name} has {bytes} bytes: at least {MIN_PHI_KEY_BYTES} are needed"
+                ),
+            ),
+            PolicyFault::KeyMissing => self.fault(&path, "is missing"),
+        }
+        None
+    }
+
+    /// Whether a key of the source's is this secret: the sender has that one too.
+    fn signs(&self, table: &Table<'_>, secret: &str) -> bool {
+        let keys = table.get("keys").and_then(Value::as_array);
+        keys.into_iter().flatten().any(|key| {
+            let name = key.get("secret").and_then(Value::as_str);
+            let value = name.and_then(|name| self.secrets.get(name));
+            value.is_some_and(|value| value == secret)
+        })
+    }
+
+    fn phi_actions(&mut self, table: &Table<'_>) -> Option<Actions> {
+        let names = Action::ALL.map(Action::name);
+        let named = |name: &str| Action::ALL.into_iter().find(|a| a.name() == name);
+        let path = table.at("phi");
+        match table.get("phi") {
+            None => Some(Actions::default()),
+            Some(value) if value.is_object() => {
+                let before = self.faults.len();
+                let classes = Class::SET.map(Class::name);
+                let table = self.table(&path, value, &classes)?;
+                let mut actions = Actions::default();
+                for class in Class::SET {
+                    let action = self.choice(&table, class.name(), &names, false);
+                    actions = actions.with(class, action.and_then(named).unwrap_or_default());
+                }
+                (self.faults.len() == before).then_some(actions)
+            }
+            Some(value) => {
+                let action = value.as_str().and_then(named);
+                if action.is_none() {
+                    let names = names.join(", ");
+                    self.fault(
+                        &path,
+                        format!("isn't one of {names}, nor a table of classes to those"),
+                    );
+                }
+                action.map(Actions::all)
+            }
+        }
     }
 
     /// A key's name goes into logs and events, so it can't be just anything.
@@ -1173,6 +1273,11 @@ impl Parser<'_> {
                 known.join(", ")
             );
             self.fault(&table.at(name), problem);
+        } else if self.redacting && self.originals.iter().any(|id| id == wanted) {
+            self.fault(
+                &table.at(name),
+                "gets the sender's own bytes (format = \"original\"), from which phi can't take anything: the signature would no longer hold",
+            );
         }
         place
     }

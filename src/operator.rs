@@ -659,15 +659,21 @@ fn health(config: &Config) -> String {
     })
 }
 
-/// A letter with what the sender sent: as text, or in base64 where it isn't any.
+/// A letter with what the sender sent: as text, or in base64 where it isn't any. Where a source holds patient data back, so does this.
 fn content(gateway: &Gateway, letter: &Letter, sealed: &[u8]) -> String {
     let opened = open(gateway, sealed);
+    let source = gateway.config().sources.get(&letter.source);
+    let passes = source
+        .and_then(Option::as_ref)
+        .is_some_and(|source| !source.phi.redacts());
     let body = opened.as_ref().map(|(parcel, _)| parcel.body.as_slice());
-    let text = body.and_then(|body| std::str::from_utf8(body).ok());
+    let shown = body.filter(|_| passes);
+    let text = shown.and_then(|body| std::str::from_utf8(body).ok());
     json_of(&Content {
         entry: Entry::of(letter),
         readable: body.is_some(),
-        body_base64: body
+        withheld: body.is_some() && !passes,
+        body_base64: shown
             .filter(|_| text.is_none())
             .map(|body| STANDARD.encode(body)),
         body: text,
@@ -722,6 +728,7 @@ struct Content<'a> {
     #[serde(flatten)]
     entry: Entry<'a>,
     readable: bool,
+    withheld: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

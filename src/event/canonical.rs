@@ -31,8 +31,9 @@ pub struct Attributes<'a> {
     pub source: String,
     /// `rx.<entity>.<what happened>`.
     pub r#type: &'static str,
-    /// `<entity>/<id>`.
+    /// `<entity>/<id>`; left out where the id is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub subject: Option<String>,
     /// When it happened: the data's own instant, else when the sender emitted it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +42,7 @@ pub struct Attributes<'a> {
     /// Always `application/json`.
     #[cfg_attr(feature = "schema", schemars(extend("const" = "application/json")))]
     pub datacontenttype: &'static str,
-    /// `urn:rxgate:schema:<type>:<version>`.
+    /// `urn:rxgate:schema:<type>:<version>`, and what the source's `phi` does: `:drop`, `:pseudonym`, `:mixed`.
     pub dataschema: String,
     /// The kind of sender.
     pub rxprovider: &'static str,
@@ -77,13 +78,17 @@ pub struct Attributes<'a> {
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Placement {
-    /// CloudEvents' sequence: 16 digits, rising per subject.
-    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[0-9]{16}$")))]
+    /// CloudEvents' sequence: 16 digits, rising per subject. Left out where no one place gives them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[0-9]{16}$")))]
     pub sequence: Option<String>,
     /// How the event stands in the order of its entity.
     #[cfg_attr(feature = "schema", schemars(extend("enum" = ["in_order", "early", "superseded", "out_of_sequence", "late", "unknown"])))]
     pub rxordering: &'static str,
+    /// `unknown` where it couldn't be told whether the event was delivered before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["unknown"])))]
+    pub rxdedupe: Option<&'static str>,
 }
 
 /// An entity's state after all that has been claimed so far.
@@ -133,11 +138,11 @@ impl State {
 /// What the claim decided of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// The fence; `None` where nobody decides.
+    /// The fence, where there is one.
     pub sequence: Option<u64>,
     /// The entity's state.
     pub state: Option<State>,
-    /// Whether it could be deduped.
+    /// Whether it is known that the event wasn't delivered before.
     pub deduped: bool,
 }
 
@@ -197,7 +202,11 @@ pub struct AuthorizationData<'a> {
     /// Known fields of another type than documented.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
-    /// The sender's own payload, untouched.
+    /// Whether the source's `phi` held something back, here and in `original`.
+    #[serde(skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = true)))]
+    pub redacted: bool,
+    /// The sender's own payload: untouched, unless it is `redacted`.
     #[cfg_attr(
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
@@ -235,7 +244,11 @@ pub struct DispenseData<'a> {
     /// Known fields of another type than documented.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
-    /// The sender's own payload, untouched.
+    /// Whether the source's `phi` held something back, here and in `original`.
+    #[serde(skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = true)))]
+    pub redacted: bool,
+    /// The sender's own payload: untouched, unless it is `redacted`.
     #[cfg_attr(
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
@@ -273,7 +286,11 @@ pub struct PrescriptionData<'a> {
     /// Known fields of another type than documented.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
-    /// The sender's own payload, untouched.
+    /// Whether the source's `phi` held something back, here and in `original`.
+    #[serde(skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = true)))]
+    pub redacted: bool,
+    /// The sender's own payload: untouched, unless it is `redacted`.
     #[cfg_attr(
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
@@ -311,7 +328,11 @@ pub struct SettlementData<'a> {
     /// Known fields of another type than documented.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
-    /// The sender's own payload, untouched.
+    /// Whether the source's `phi` held something back, here and in `original`.
+    #[serde(skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = true)))]
+    pub redacted: bool,
+    /// The sender's own payload: untouched, unless it is `redacted`.
     #[cfg_attr(
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
@@ -329,7 +350,11 @@ pub struct UnknownData<'a> {
     /// Known fields of another type than documented.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
-    /// The sender's own payload, untouched.
+    /// Whether the source's `phi` held something back, here and in `original`.
+    #[serde(skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = true)))]
+    pub redacted: bool,
+    /// The sender's own payload: untouched, unless it is `redacted`.
     #[cfg_attr(
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
@@ -344,10 +369,13 @@ pub struct Entity<'a> {
     /// Such as `authorization`.
     pub r#type: &'static str,
     /// The sender's id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]
-    pub id: Cow<'a, str>,
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
+    pub id: Text<'a>,
     /// What is shown at the counter.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub code: Text<'a>,
     /// What kind of code: `AUTHORIZATION` or `PRESCRIPTION`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -357,12 +385,15 @@ pub struct Entity<'a> {
     pub version: Text<'a>,
     /// The authorization's request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub authorization_request_id: Text<'a>,
     /// The authorization that a dispensation redeems.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub authorization_id: Text<'a>,
     /// The prescription that a dispensation redeems.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub prescription_id: Text<'a>,
 }
 
@@ -372,12 +403,15 @@ pub struct Entity<'a> {
 pub struct Patient<'a> {
     /// The sender's id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub id: Text<'a>,
     /// Given names.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
     pub first_name: Text<'a>,
     /// Family names.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
     pub last_name: Text<'a>,
 }
 
@@ -387,9 +421,11 @@ pub struct Patient<'a> {
 pub struct Prescriber<'a> {
     /// The sender's id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub id: Text<'a>,
     /// The registration with the medical board.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub registration: Text<'a>,
 }
 
@@ -402,6 +438,7 @@ pub struct Sponsor<'a> {
     pub slug: Text<'a>,
     /// The sponsor's own reference.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub reference: Text<'a>,
 }
 
@@ -435,10 +472,12 @@ pub struct Pharmacy<'a> {
 pub struct Item<'a> {
     /// The product's code.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
     pub code: Text<'a>,
     /// How many: a decimal string with the digits that were sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
     pub quantity: Text<'a>,
     /// The price of one: a decimal string with the digits that were sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -446,10 +485,12 @@ pub struct Item<'a> {
     pub unit_price: Text<'a>,
     /// How to take it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
     pub directions: Text<'a>,
     /// For how many days: a decimal string.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
     pub duration_days: Text<'a>,
 }
 
@@ -474,6 +515,7 @@ pub struct Reason<'a> {
     pub code: Text<'a>,
     /// The sender's words, byte for byte.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "free_text")))]
     pub text: Text<'a>,
     /// Who decided, such as `SPONSOR`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -500,6 +542,7 @@ pub struct Change<'a> {
 pub struct Diagnosis<'a> {
     /// The diagnosis' code.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
     pub code: Text<'a>,
 }
 
@@ -512,6 +555,7 @@ pub struct Notification<'a> {
     pub channel: &'static str,
     /// To whom.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
     pub address: Text<'a>,
 }
 
@@ -521,9 +565,11 @@ pub struct Notification<'a> {
 pub struct SettlementClaim<'a> {
     /// The sender's id of the claim.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub id: Text<'a>,
     /// The authorization that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub authorization_id: Text<'a>,
     /// The sender's word for its status.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -531,6 +577,10 @@ pub struct SettlementClaim<'a> {
     /// What is claimed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<Total<'a>>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn changes_as_map<S: Serializer>(
@@ -564,6 +614,7 @@ impl Prepared {
         let placement = Placement {
             sequence: claimed.sequence.map(|number| format!("{number:016}")),
             rxordering: "unknown",
+            rxdedupe: (!claimed.deduped).then_some("unknown"),
         };
         let placement = write(&placement, 80);
         let mut event =

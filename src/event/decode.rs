@@ -63,6 +63,15 @@ pub struct Document<'a> {
     pub object: Object<'a>,
 }
 
+impl<'a> Document<'a> {
+    /// Reads what redaction left of a document.
+    pub(super) fn reread(text: &'a str) -> Option<Self> {
+        let raw: &RawValue = serde_json::from_str(text).ok()?;
+        let object = object(raw.get())?;
+        Some(Self { raw, object })
+    }
+}
+
 /// Reads an authenticated body. Only a [`Verified`] gets here.
 pub fn decode<'a>(verified: &Verified<'a>) -> Result<Document<'a>, Malformed> {
     let text = std::str::from_utf8(verified.body()).map_err(|_| Malformed::NotUtf8)?;

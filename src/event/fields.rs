@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Object;
 use super::decode::{array, object};
+use super::phi::{Action, Actions, Class, Policy, is_pseudonym};
 
 /// Longer ids are refused: they would travel in attributes and headers.
 const MAX_ID_CHARS: usize = 256;
@@ -40,11 +41,39 @@ pub const MAX_ELEMENTS: usize = 10_000;
 
 /// Collects notes: the first [`MAX_NOTES`].
 #[derive(Debug, Default)]
-pub struct Notes(RefCell<Vec<Note>>);
+pub struct Notes {
+    list: RefCell<Vec<Note>>,
+    /// Names that the sender chose may be patient data: they are noted as `*`.
+    hide_names: bool,
+    /// What was done with the document that is read; `None` if it is as it was sent.
+    redacted: Option<Actions>,
+}
 
 impl Notes {
+    /// For a document as it was sent, of which `policy` will hold something back or not.
+    pub fn of_sent(policy: &Policy) -> Self {
+        Self {
+            hide_names: policy.redacts(),
+            ..Self::default()
+        }
+    }
+
+    /// For what `policy` left of a document: fields may be gone, and decimals may be pseudonyms.
+    pub fn of_redacted(policy: &Policy) -> Self {
+        Self {
+            hide_names: true,
+            redacted: Some(policy.actions()),
+            ..Self::default()
+        }
+    }
+
+    /// A note on the document as a whole.
+    pub fn add_to_whole(&self, part: &str, expected: &'static str) {
+        self.add(&Path::Root, part, expected);
+    }
+
     fn add(&self, path: &Path<'_>, field: &str, expected: &'static str) {
-        let mut notes = self.0.borrow_mut();
+        let mut notes = self.list.borrow_mut();
         if notes.len() < MAX_NOTES {
             let path = format!("{path}{field}");
             notes.push(Note { path, expected });
@@ -53,7 +82,7 @@ impl Notes {
 
     /// What was noted so far.
     pub fn take(&self) -> Vec<Note> {
-        self.0.take()
+        self.list.take()
     }
 }
 
@@ -104,24 +133,34 @@ impl<'p, 'a> Fields<'p, 'a> {
 
     /// An optional string.
     pub fn text(&self, field: &str) -> Option<Cow<'a, str>> {
-        self.optional(field, "string", read_text)
+        self.optional(field, "string", |raw| read_text(raw.get()))
     }
 
     /// An optional string with something in it that can stand in a CloudEvents attribute.
     pub fn attribute(&self, field: &str) -> Option<Cow<'a, str>> {
         self.optional(field, "string of 1 to 256 printable characters", |raw| {
-            read_text(raw).filter(|text| fits_attribute(text))
+            read_text(raw.get()).filter(|text| fits_attribute(text))
         })
     }
 
     /// An optional decimal, with the digits that were sent: a JSON number, or a string that holds one.
     pub fn decimal(&self, field: &str) -> Option<Cow<'a, str>> {
+        self.decimal_of(field, Class::None)
+    }
+
+    /// An optional decimal of this class: where its values are pseudonyms, one of those.
+    pub fn decimal_of(&self, field: &str, class: Class) -> Option<Cow<'a, str>> {
+        let action = self.notes.redacted.map(|actions| actions.of(class));
         self.optional(field, "decimal number", |raw| {
             let text = match raw.get().as_bytes().first() {
-                Some(b'"') => read_text(raw)?,
+                Some(b'"') => read_text(raw.get())?,
                 _ => Cow::Borrowed(raw.get()),
             };
-            is_decimal(&text).then_some(text)
+            let sound = match action {
+                Some(Action::Pseudonym) => is_pseudonym(&text),
+                _ => is_decimal(&text),
+            };
+            sound.then_some(text)
         })
     }
 
@@ -170,12 +209,13 @@ impl<'p, 'a> Fields<'p, 'a> {
             .filter(|(_, raw)| raw.get() != "null")
             .filter_map(|(field, raw)| {
                 let object = object(raw.get());
+                let noted = if self.notes.hide_names { "*" } else { field };
                 if object.is_none() {
-                    self.note(field, "object");
+                    self.note(noted, "object");
                 }
                 let fields = Fields {
                     object: object?,
-                    path: Path::Field(&self.path, field),
+                    path: Path::Field(&self.path, noted),
                     notes: self.notes,
                 };
                 Some((field, fields))
@@ -189,12 +229,12 @@ impl<'p, 'a> Fields<'p, 'a> {
 
     /// A required string.
     pub fn required_text(&self, field: &str) -> Result<Cow<'a, str>, Invalid> {
-        self.required(field, "not a string", read_text)
+        self.required(field, "not a string", |raw| read_text(raw.get()))
     }
 
     /// A required id: a string of 1 to 256 characters, none of them a control character.
     pub fn required_id(&self, field: &str) -> Result<Cow<'a, str>, Invalid> {
-        self.required(field, "not a string", read_text)
+        self.required(field, "not a string", |raw| read_text(raw.get()))
             .and_then(|text| {
                 if fits_attribute(&text) {
                     Ok(text)
@@ -202,6 +242,14 @@ impl<'p, 'a> Fields<'p, 'a> {
                     Err(self.invalid(field, "not 1 to 256 printable characters"))
                 }
             })
+    }
+
+    /// The id of the entity, which is required; redaction may have taken it out.
+    pub fn entity_id(&self, field: &str) -> Result<Option<Cow<'a, str>>, Invalid> {
+        if self.notes.redacted.is_some() {
+            return Ok(self.attribute(field));
+        }
+        self.required_id(field).map(Some)
     }
 
     /// A required RFC 3339 date-time, in UTC.
@@ -254,19 +302,19 @@ impl<'p, 'a> Fields<'p, 'a> {
 }
 
 /// The text of a JSON string. A lone surrogate has no text.
-fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn read_text(json: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     #[serde(transparent)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-    if !raw.get().starts_with('"') {
+    if !json.starts_with('"') {
         return None;
     }
-    serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
+    serde_json::from_str(json).ok().map(|Text(text)| text)
 }
 
 fn read_instant(raw: &RawValue) -> Option<Cow<'_, str>> {
-    match read_text(raw)? {
+    match read_text(raw.get())? {
         Cow::Borrowed(text) => crate::time::to_utc(text),
         Cow::Owned(text) => crate::time::to_utc(&text).map(|at| Cow::Owned(at.into_owned())),
     }

@@ -3,6 +3,7 @@
 mod canonical;
 mod decode;
 mod fields;
+pub mod phi;
 #[cfg(feature = "schema")]
 pub mod schema;
 

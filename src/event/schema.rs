@@ -9,10 +9,14 @@ use serde_json::{Map, Value, json};
 use super::State::{
     Approved, InFlight, Issued, Paid, PartiallyAccepted, Redeemable, Redeemed, Rejected, Voided,
 };
+use super::phi::{PSEUDONYM_PATTERN, Variant};
 use super::{
-    Attributes, AuthorizationData, DispenseData, Placement, PrescriptionData, SCHEMA_VERSION,
-    SettlementData, State, UnknownData,
+    Attributes, AuthorizationData, DispenseData, Placement, PrescriptionData, SettlementData,
+    State, UnknownData,
 };
+
+/// Says of which class a property is.
+const CLASS: &str = "x-class";
 
 /// The canonical types. Each has a schema of its own.
 pub const TYPES: [&str; 14] = [
@@ -32,8 +36,8 @@ pub const TYPES: [&str; 14] = [
     "rx.unknown",
 ];
 
-/// The schema of a canonical type's whole event; `None` if there is no such type.
-pub fn schema(canonical_type: &str) -> Option<Value> {
+/// The schema of a canonical type's whole event, as `variant` of a source's `phi` leaves it; `None` if there is no such type.
+pub fn schema(canonical_type: &str, variant: Variant) -> Option<Value> {
     let canonical_type = TYPES.into_iter().find(|known| *known == canonical_type)?;
     let mut generator = SchemaSettings::draft2020_12()
         .for_serialize()
@@ -77,7 +81,7 @@ pub fn schema(canonical_type: &str) -> Option<Value> {
         merge(&mut event, "required", Some(&json!(["subject"])));
     }
 
-    let urn = format!("urn:rxgate:schema:{canonical_type}:{SCHEMA_VERSION}");
+    let urn = variant.urn(canonical_type);
     refine(&mut event, "type", &json!({ "const": canonical_type }));
     refine(&mut event, "dataschema", &json!({ "const": urn }));
     let framed = json!({ "specversion": { "const": "1.0" }, "data": data });
@@ -103,7 +107,109 @@ pub fn schema(canonical_type: &str) -> Option<Value> {
     );
     let mut event = Value::Object(event);
     never_null(&mut event);
+    classify(&mut event, canonical_type, entity);
+    redact(&mut event, variant);
     Some(event)
+}
+
+/// What the types can't say, since several canonical types share them.
+fn classify(event: &mut Value, canonical_type: &str, entity: &str) {
+    // Only a `phi` that drops it leaves it out.
+    at(event, "/$defs/Entity/required", |required| {
+        if let Value::Array(names) = required {
+            names.push(json!("id"));
+        }
+    });
+    let settlement = entity == "settlement";
+    let unclassed = [
+        ("/$defs/Entity/properties/id", settlement),
+        ("/properties/subject", settlement),
+        // It is the sponsor's `rejection_reason`, which stays as it is.
+        (
+            "/$defs/Reason/properties/text",
+            settlement || canonical_type.ends_with(".rejected"),
+        ),
+    ];
+    for (pointer, _) in unclassed.into_iter().filter(|(_, unclassed)| *unclassed) {
+        at(event, pointer, |property| {
+            property
+                .as_object_mut()
+                .map(|members| members.remove(CLASS));
+        });
+    }
+}
+
+fn at(event: &mut Value, pointer: &str, change: impl FnOnce(&mut Value)) {
+    if let Some(value) = event.pointer_mut(pointer) {
+        change(value);
+    }
+}
+
+/// What `variant` makes of the properties that are of a class.
+fn redact(event: &mut Value, variant: Variant) {
+    redact_below(event, variant);
+    at(event, "/properties/data", |data| {
+        let Value::Object(data) = data else { return };
+        if variant != Variant::Pass {
+            merge(data, "required", Some(&json!(["redacted"])));
+        } else if let Some(Value::Object(properties)) = data.get_mut("properties") {
+            properties.remove("redacted");
+        }
+    });
+}
+
+fn redact_below(schema: &mut Value, variant: Variant) {
+    let members = match schema {
+        Value::Array(values) => {
+            for value in values {
+                redact_below(value, variant);
+            }
+            return;
+        }
+        Value::Object(members) => members,
+        _ => return,
+    };
+    let mut optional = Vec::new();
+    if let Some(Value::Object(properties)) = members.get_mut("properties") {
+        for (name, property) in properties {
+            if property.get(CLASS).is_none() {
+                continue;
+            }
+            if matches!(variant, Variant::Drop | Variant::Mixed) {
+                optional.push(name.clone());
+            }
+            match (variant, &mut *property) {
+                (Variant::Drop, property) => *property = json!(false),
+                (Variant::Pseudonym, Value::Object(of)) => {
+                    let pattern = pseudonym(name, of);
+                    of.insert("pattern".to_owned(), pattern);
+                }
+                (Variant::Mixed, Value::Object(of)) if name != "subject" => {
+                    let pattern = pseudonym(name, of);
+                    if let Some(sent) = of.remove("pattern") {
+                        let either = json!([{ "pattern": sent }, { "pattern": pattern }]);
+                        of.insert("anyOf".to_owned(), either);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    if let Some(Value::Array(required)) = members.get_mut("required") {
+        required.retain(|name| !optional.iter().any(|optional| name == optional));
+    }
+    for value in members.values_mut() {
+        redact_below(value, variant);
+    }
+}
+
+/// A subject names the kind of entity before the id.
+fn pseudonym(name: &str, property: &Map<String, Value>) -> Value {
+    let before = match property.get("pattern").and_then(Value::as_str) {
+        Some(pattern) if name == "subject" => pattern,
+        _ => "^",
+    };
+    json!(format!("{before}{PSEUDONYM_PATTERN}$"))
 }
 
 /// The schema of one type, as an object.

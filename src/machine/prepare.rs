@@ -10,6 +10,7 @@ use crate::bytes::{Reader, Writer};
 use crate::config::{Config, Destination, Origin, Road, Source, Target};
 use crate::delivery::{Format, choose, webhook_id};
 use crate::entity::{EntityKey, EventHash, Fence, body_digest, event_digest};
+use crate::event::phi::Scratch;
 use crate::event::{Invalid, Prepared};
 use crate::inbound::{Inbound, Received, is_content_type, well_formed_traceparent};
 use crate::outcome::Outcome;
@@ -183,9 +184,12 @@ fn pend(
     facts.record.key_id = Some(verified.proof().key.as_str().to_owned());
     facts.record.skew_seconds = verified.proof().stale_by;
     parcel.label = Label::default();
+    let scratch = Scratch::default();
     let context = Context {
         source: &source.id,
         expected: &source.expected,
+        phi: &source.phi,
+        scratch: &scratch,
         traceparent: parcel.traceparent.as_deref(),
     };
     let read = source.provider.read(verified, context);
@@ -203,7 +207,7 @@ fn pend(
             parcel.label.r#type = Some(decoded.attributes.r#type.to_owned());
             parcel.label.webhook_id = Some(webhook_id(&digest));
             // An event without an entity is its own.
-            let subject = decoded.attributes.subject.as_deref().map_or_else(
+            let subject = decoded.entity.as_deref().map_or_else(
                 || Cow::Owned(format!("event/{}", decoded.id)),
                 Cow::Borrowed,
             );

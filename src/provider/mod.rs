@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::auth::Verified;
 use crate::entity::Step;
+use crate::event::phi::{self, Class, Policy, Scratch};
 use crate::event::{Attributes, Data, Invalid, Malformed};
 
 /// The canonical type of what is authentic and not known.
@@ -50,6 +51,10 @@ pub struct Context<'a> {
     pub source: &'a str,
     /// What the source expects.
     pub expected: &'a Expectations,
+    /// What the source does with patient data.
+    pub phi: &'a Policy,
+    /// Owns what that leaves of the document. One for each event.
+    pub scratch: &'a Scratch,
     /// The trace context, if it is well-formed.
     pub traceparent: Option<&'a str>,
 }
@@ -58,6 +63,8 @@ pub struct Context<'a> {
 pub struct Decoded<'a> {
     /// The sender's event id: dedupe works on it.
     pub id: Cow<'a, str>,
+    /// `<entity>/<id>` as it was sent, whatever `phi` says: for dedupe, and never to leave the gateway. `None` if it is about no entity that we know.
+    pub entity: Option<String>,
     /// Where it stands in the life of its entity.
     pub step: Step,
     /// Why it is `rx.unknown`, if it is.
@@ -140,6 +147,13 @@ impl Provider {
             Self::Osigu => osigu::KINDS
                 .iter()
                 .map(|kind| (kind.event_type, kind.canonical)),
+        }
+    }
+
+    /// The paths of all values that the sender documents of an event type, each with its class. An event type that isn't known has those of the envelope.
+    pub fn classes(self, event_type: &str) -> Vec<(String, Class)> {
+        match self {
+            Self::Osigu => phi::classes(osigu::documented(event_type)),
         }
     }
 

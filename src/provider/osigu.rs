@@ -3,13 +3,17 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+
 use super::{Context, Decoded, Refusal, UNKNOWN_TYPE, Unknown};
 use crate::auth::Verified;
 use crate::entity::Step;
+use crate::event::phi::{Class, Field, Shape, redact};
 use crate::event::{
-    Account, Attributes, AuthorizationData, Change, Data, Diagnosis, DispenseData, Entity, Fields,
-    Invalid, Item, Notes, Notification, Patient, Pharmacy, Prescriber, PrescriptionData, Reason,
-    SCHEMA_VERSION, SettlementClaim, SettlementData, Sponsor, State, Total, UnknownData, decode,
+    Account, Attributes, AuthorizationData, Change, Data, Diagnosis, DispenseData, Document,
+    Entity, Fields, Invalid, Item, Malformed, Notes, Notification, Patient, Pharmacy, Prescriber,
+    PrescriptionData, Reason, SettlementClaim, SettlementData, Sponsor, State, Total, UnknownData,
+    decode,
 };
 use crate::time::Timestamp;
 
@@ -88,13 +92,172 @@ pub(super) const KINDS: [Kind; 13] = {
     ]
 };
 
+/// Every field that Osigu documents, with its class. What stands in none of these tables counts as patient data once a source redacts.
+///
+/// `rejection_reason` is of no class: "do not rewrite the copy". The `reason` of a cancelled dispensation is a code.
+mod documented {
+    use super::{Class, Field, Shape};
+
+    const fn none(name: &'static str) -> Field {
+        (name, Shape::Value(Class::None))
+    }
+    const fn identifier(name: &'static str) -> Field {
+        (name, Shape::Value(Class::Identifier))
+    }
+    const fn contact(name: &'static str) -> Field {
+        (name, Shape::Value(Class::Contact))
+    }
+    const fn clinical(name: &'static str) -> Field {
+        (name, Shape::Value(Class::Clinical))
+    }
+    const fn free_text(name: &'static str) -> Field {
+        (name, Shape::Value(Class::FreeText))
+    }
+
+    const fn envelope(data: &'static [Field]) -> [Field; 7] {
+        [
+            none("event_id"),
+            none("event_type"),
+            none("created_at"),
+            none("api_version"),
+            none("environment"),
+            ("data", Shape::Object(data)),
+            ("provider", Shape::Object(&PROVIDER)),
+        ]
+    }
+
+    pub(super) static AUTHORIZATION: [Field; 7] = envelope(&AUTHORIZATION_DATA);
+    pub(super) static DISPENSE: [Field; 7] = envelope(&DISPENSE_DATA);
+    pub(super) static PRESCRIPTION: [Field; 7] = envelope(&PRESCRIPTION_DATA);
+    pub(super) static SETTLEMENT: [Field; 7] = envelope(&SETTLEMENT_DATA);
+    /// Of an event type or api version that isn't known.
+    pub(super) static UNKNOWN: [Field; 7] = envelope(&[]);
+
+    static PROVIDER: [Field; 2] = [none("provider_id"), none("provider_slug")];
+    static PRODUCT: Shape = Shape::Object(&[
+        clinical("product_code"),
+        clinical("quantity"),
+        clinical("posology"),
+        clinical("duration_days"),
+        none("unit_price"),
+    ]);
+
+    static AUTHORIZATION_DATA: [Field; 17] = [
+        identifier("authorization_id"),
+        identifier("authorization_code"),
+        identifier("authorization_request_id"),
+        identifier("beneficiary_id"),
+        identifier("sponsor_reference"),
+        none("sponsor_slug"),
+        none("product_type"),
+        ("products", Shape::List(&PRODUCT)),
+        none("expires_at"),
+        none("updated_at"),
+        none("voided_at"),
+        none("voided_by"),
+        none("payment_type"),
+        none("rejection_reason"),
+        free_text("reason"),
+        ("additional_data", Shape::Any(Class::FreeText)),
+        ("changes", Shape::Changes(&AUTHORIZATION_DATA)),
+    ];
+
+    static DISPENSE_DATA: [Field; 16] = [
+        identifier("dispensation_id"),
+        identifier("code"),
+        identifier("authorization_id"),
+        identifier("prescription_id"),
+        identifier("beneficiary_id"),
+        identifier("sponsor_reference"),
+        none("code_type"),
+        none("sponsor_slug"),
+        (
+            "pharmacy",
+            Shape::Object(&[none("provider_slug"), none("branch_id")]),
+        ),
+        ("products", Shape::List(&PRODUCT)),
+        none("total_amount"),
+        none("currency"),
+        none("started_at"),
+        none("dispensed_at"),
+        none("cancelled_at"),
+        none("reason"),
+    ];
+
+    static PRESCRIPTION_DATA: [Field; 11] = [
+        identifier("prescription_id"),
+        identifier("prescription_code"),
+        none("version"),
+        (
+            "patient",
+            Shape::Object(&[
+                identifier("patient_id"),
+                contact("first_name"),
+                contact("last_name"),
+            ]),
+        ),
+        (
+            "doctor",
+            Shape::Object(&[
+                identifier("doctor_id"),
+                identifier("medical_board_registration"),
+            ]),
+        ),
+        (
+            "diagnoses",
+            Shape::List(&Shape::Object(&[clinical("diagnosis_code")])),
+        ),
+        ("medications", Shape::List(&PRODUCT)),
+        none("issued_at"),
+        contact("email"),
+        none("delivered_at"),
+        free_text("reason"),
+    ];
+
+    static SETTLEMENT_DATA: [Field; 9] = [
+        none("settlement_id"),
+        none("status"),
+        none("sponsor_slug"),
+        identifier("sponsor_reference"),
+        none("period"),
+        (
+            "claims",
+            Shape::List(&Shape::Object(&[
+                identifier("claim_id"),
+                identifier("authorization_id"),
+                none("status"),
+                none("total_amount"),
+                none("currency"),
+            ])),
+        ),
+        none("total_amount"),
+        none("currency"),
+        none("rejection_reason"),
+    ];
+}
+
+fn documented_of(kind: Option<&Kind>) -> &'static [Field] {
+    match kind.map(|kind| kind.about) {
+        Some(About::Authorization) => &documented::AUTHORIZATION,
+        Some(About::Dispense) => &documented::DISPENSE,
+        Some(About::Prescription) => &documented::PRESCRIPTION,
+        Some(About::Settlement) => &documented::SETTLEMENT,
+        None => &documented::UNKNOWN,
+    }
+}
+
+/// What Osigu documents of an event type.
+pub(super) fn documented(event_type: &str) -> &'static [Field] {
+    documented_of(KINDS.iter().find(|kind| kind.event_type == event_type))
+}
+
 /// Reads an event. A refusal names the event id as well, if that much could be read.
 pub(super) fn read<'a>(
     verified: &'a Verified<'_>,
     context: Context<'a>,
 ) -> Result<Decoded<'a>, (Refusal, Option<String>)> {
     let document = decode(verified).map_err(|why| (Refusal::Malformed(why), None))?;
-    let notes = Notes::default();
+    let notes = Notes::of_sent(context.phi);
     let envelope = Fields::root(document.object, &notes);
     let id = envelope
         .required_id("event_id")
@@ -114,7 +277,7 @@ fn read_envelope<'a>(
     envelope: &Fields<'_, 'a>,
     id: Cow<'a, str>,
     notes: &Notes,
-    original: &'a serde_json::value::RawValue,
+    original: &'a RawValue,
     verified: &'a Verified<'_>,
     context: Context<'a>,
 ) -> Result<Decoded<'a>, Refusal> {
@@ -123,11 +286,7 @@ fn read_envelope<'a>(
     let environment = envelope.required_id("environment")?;
     let data = envelope.required_object("data")?;
     let api_version = envelope.attribute("api_version");
-    let provider = envelope.object("provider");
-    let account = provider.as_ref().map(|provider| Account {
-        id: provider.text("provider_id"),
-        slug: provider.text("provider_slug"),
-    });
+    let account = account(envelope);
 
     if environment != context.expected.environment.as_str() {
         return Err(Refusal::EnvironmentMismatch);
@@ -158,7 +317,7 @@ fn read_envelope<'a>(
         subject: None,
         time: None,
         datacontenttype: "application/json",
-        dataschema: format!("urn:rxgate:schema:{canonical}:{SCHEMA_VERSION}"),
+        dataschema: context.phi.variant().urn(canonical),
         rxprovider: "osigu",
         rxeventtype: event_type,
         rxenvironment: Some(environment),
@@ -171,28 +330,34 @@ fn read_envelope<'a>(
         traceparent: context.traceparent,
     };
     let mut step = Step::default();
-    let mut data = match kind {
-        None => Data::Unknown(UnknownData {
-            account,
-            notes: Vec::new(),
-            original,
-        }),
-        Some(kind) => {
-            let (content, entity) = read_data(kind, &data, &mut attributes, account, original)?;
-            attributes.subject = Some(format!("{}/{entity}", kind.about.name()));
-            attributes.time = kind.instant.and_then(|field| data.instant(field));
-            if let Some((rank, state)) = kind.state {
-                step = Step {
-                    rank,
-                    state: state as u8,
-                    at: Timestamp::parse_rfc3339(&emitted).unwrap_or_default(),
-                };
-            }
-            content
+    // What is checked, claimed and routed by is read from the document as it was sent.
+    let mut content = read_content(kind, &data, account, original)?;
+    let entity = content.subject.clone();
+    if let Data::Dispense(DispenseData {
+        pharmacy: Some(pharmacy),
+        ..
+    }) = &content.data
+    {
+        attributes.rxpharmacy = pharmacy.provider.clone();
+        attributes.rxbranch = pharmacy.branch.clone();
+    }
+    if let Some(kind) = kind {
+        attributes.time = kind.instant.and_then(|field| data.instant(field));
+        if let Some((rank, state)) = kind.state {
+            step = Step {
+                rank,
+                state: state as u8,
+                at: Timestamp::parse_rfc3339(&emitted).unwrap_or_default(),
+            };
         }
-    };
+    }
+    if context.phi.redacts() {
+        content = read_redacted(original, kind, notes, context)?;
+    }
+    attributes.subject = content.subject;
     attributes.time.get_or_insert_with(|| emitted.clone());
     attributes.rxemittedat = Some(emitted);
+    let mut data = content.data;
     let notes = notes.take();
     let count = notes.len();
     match &mut data {
@@ -204,6 +369,7 @@ fn read_envelope<'a>(
     }
     Ok(Decoded {
         id,
+        entity,
         step,
         unknown,
         attributes,
@@ -212,17 +378,80 @@ fn read_envelope<'a>(
     })
 }
 
-/// The data, and the entity's id.
+/// The canonical fields once more, from what `phi` leaves of the document.
+fn read_redacted<'a>(
+    original: &RawValue,
+    kind: Option<&Kind>,
+    notes: &Notes,
+    context: Context<'a>,
+) -> Result<Content<'a>, Refusal> {
+    let redacted = redact(original, documented_of(kind), context.phi, context.scratch)
+        .ok_or(Refusal::Malformed(Malformed::NotAnObject))?;
+    if redacted.cut {
+        notes.add_to_whole("original", "at most 65536 values under unknown fields");
+    }
+    // What is wrong with the document was noted when it was read as it was sent.
+    let unused = Notes::of_redacted(context.phi);
+    let Document { raw, object } = redacted.document;
+    let envelope = Fields::root(object, &unused);
+    let data = envelope.required_object("data")?;
+    let account = account(&envelope);
+    let mut content = read_content(kind, &data, account, raw)?;
+    match &mut content.data {
+        Data::Authorization(data) => data.redacted = true,
+        Data::Dispense(data) => data.redacted = true,
+        Data::Prescription(data) => data.redacted = true,
+        Data::Settlement(data) => data.redacted = true,
+        Data::Unknown(data) => data.redacted = true,
+    }
+    Ok(content)
+}
+
+/// The canonical data, and what it is about.
+struct Content<'a> {
+    data: Data<'a>,
+    /// `<entity>/<id>`.
+    subject: Option<String>,
+}
+
+fn account<'a>(envelope: &Fields<'_, 'a>) -> Option<Account<'a>> {
+    envelope.object("provider").map(|provider| Account {
+        id: provider.text("provider_id"),
+        slug: provider.text("provider_slug"),
+    })
+}
+
+fn read_content<'a>(
+    kind: Option<&Kind>,
+    data: &Fields<'_, 'a>,
+    account: Option<Account<'a>>,
+    original: &'a RawValue,
+) -> Result<Content<'a>, Invalid> {
+    let Some(kind) = kind else {
+        let data = Data::Unknown(UnknownData {
+            account,
+            notes: Vec::new(),
+            redacted: false,
+            original,
+        });
+        let subject = None;
+        return Ok(Content { data, subject });
+    };
+    let entity = entity(kind.about, data)?;
+    let id = entity.id.as_deref();
+    let subject = id.map(|id| format!("{}/{id}", kind.about.name()));
+    let data = read_data(kind, data, entity, account, original);
+    Ok(Content { data, subject })
+}
+
 fn read_data<'a>(
     kind: &Kind,
     data: &Fields<'_, 'a>,
-    attributes: &mut Attributes<'a>,
+    entity: Entity<'a>,
     account: Option<Account<'a>>,
-    original: &'a serde_json::value::RawValue,
-) -> Result<(Data<'a>, Cow<'a, str>), Invalid> {
-    let entity = entity(kind.about, data)?;
-    let id = entity.id.clone();
-    let content = match kind.about {
+    original: &'a RawValue,
+) -> Data<'a> {
+    match kind.about {
         About::Authorization => Data::Authorization(AuthorizationData {
             entity,
             patient: beneficiary(data),
@@ -234,23 +463,20 @@ fn read_data<'a>(
             changes: changes(data),
             expires_at: data.text("expires_at"),
             notes: Vec::new(),
+            redacted: false,
             original,
         }),
         About::Dispense => {
-            let pharmacy = data.object("pharmacy");
-            if let Some(pharmacy) = &pharmacy {
-                attributes.rxpharmacy = pharmacy.attribute("provider_slug");
-                attributes.rxbranch = pharmacy.attribute("branch_id");
-            }
+            let pharmacy = data.object("pharmacy").map(|pharmacy| Pharmacy {
+                provider: pharmacy.attribute("provider_slug"),
+                branch: pharmacy.attribute("branch_id"),
+            });
             Data::Dispense(DispenseData {
                 entity,
                 patient: beneficiary(data),
                 sponsor: sponsor(data),
                 account,
-                pharmacy: pharmacy.map(|_| Pharmacy {
-                    provider: attributes.rxpharmacy.clone(),
-                    branch: attributes.rxbranch.clone(),
-                }),
+                pharmacy,
                 items: items(data, "products"),
                 total: total(data),
                 reason: data.text("reason").map(|code| Reason {
@@ -258,6 +484,7 @@ fn read_data<'a>(
                     ..Reason::default()
                 }),
                 notes: Vec::new(),
+                redacted: false,
                 original,
             })
         }
@@ -283,6 +510,7 @@ fn read_data<'a>(
             }),
             reason: data.text("reason").map(reason_text),
             notes: Vec::new(),
+            redacted: false,
             original,
         }),
         About::Settlement => Data::Settlement(SettlementData {
@@ -300,10 +528,10 @@ fn read_data<'a>(
             total: total(data),
             reason: data.text("rejection_reason").map(reason_text),
             notes: Vec::new(),
+            redacted: false,
             original,
         }),
-    };
-    Ok((content, id))
+    }
 }
 
 /// The entity. Its id is the only field in `data` that is required.
@@ -319,7 +547,7 @@ fn entity<'a>(about: About, data: &Fields<'_, 'a>) -> Result<Entity<'a>, Invalid
             };
             Entity {
                 r#type,
-                id: data.required_id(id_field)?,
+                id: data.entity_id(id_field)?,
                 code: data.text("authorization_code"),
                 authorization_request_id: data.text("authorization_request_id"),
                 ..Entity::default()
@@ -327,7 +555,7 @@ fn entity<'a>(about: About, data: &Fields<'_, 'a>) -> Result<Entity<'a>, Invalid
         }
         About::Dispense => Entity {
             r#type,
-            id: data.required_id("dispensation_id")?,
+            id: data.entity_id("dispensation_id")?,
             code: data.text("code"),
             code_type: data.text("code_type"),
             authorization_id: data.text("authorization_id"),
@@ -336,14 +564,14 @@ fn entity<'a>(about: About, data: &Fields<'_, 'a>) -> Result<Entity<'a>, Invalid
         },
         About::Prescription => Entity {
             r#type,
-            id: data.required_id("prescription_id")?,
+            id: data.entity_id("prescription_id")?,
             code: data.text("prescription_code"),
             version: data.text("version"),
             ..Entity::default()
         },
         About::Settlement => Entity {
             r#type,
-            id: data.required_id("settlement_id")?,
+            id: data.entity_id("settlement_id")?,
             ..Entity::default()
         },
     })
@@ -366,10 +594,10 @@ fn sponsor<'a>(data: &Fields<'_, 'a>) -> Option<Sponsor<'a>> {
 fn items<'a>(data: &Fields<'_, 'a>, field: &str) -> Vec<Item<'a>> {
     data.objects(field, |item| Item {
         code: item.text("product_code"),
-        quantity: item.decimal("quantity"),
+        quantity: item.decimal_of("quantity", Class::Clinical),
         unit_price: item.decimal("unit_price"),
         directions: item.text("posology"),
-        duration_days: item.decimal("duration_days"),
+        duration_days: item.decimal_of("duration_days", Class::Clinical),
     })
 }
 

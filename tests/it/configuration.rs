@@ -233,7 +233,7 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
             "DESTINATION_E.url: is missing",
             "DESTINATION_E.keys: is missing",
             "SOURCE_A: isn't a table",
-            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, destination, routes",
+            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, phi, phi_key, destination, routes",
             "SOURCE_B.provider: isn't one of osigu",
             "SOURCE_B.environment: isn't one of sandbox, production",
             "SOURCE_B.keys[0].id: isn't a string with something in it",
@@ -512,7 +512,7 @@ fn no_fault_carries_the_value_of_a_setting_or_of_a_secret() {
             "keys": [{ "id": setting(), "secret": setting(), "not_after": setting() }, { "id": "k", "secret": "BAD" }],
             "tolerance_seconds": setting(), "stale": setting(), "provider_slug": [canary],
             "accept_api_versions": setting(), "max_body_bytes": setting(), "dedupe_window_days": setting(),
-            "destination": setting(),
+            "destination": setting(), "phi": { "contact": setting() }, "phi_key": { "secret": setting() },
             "routes": [{ "types": ["Canary-7f3a"], "pharmacies": setting(), "branches": setting(), "destination": setting() }],
         },
         "SOURCE_B": setting(),
@@ -525,7 +525,7 @@ fn no_fault_carries_the_value_of_a_setting_or_of_a_secret() {
     }));
     let secrets = with_secrets(&[("BAD", canary), ("BAD_HEADER", "canary-7f3a\r\nx: y")]);
     let config = Config::parse(&settings, &secrets);
-    assert_eq!(config.faults.len(), 29, "{:#?}", listed(&config));
+    assert_eq!(config.faults.len(), 31, "{:#?}", listed(&config));
     for fault in listed(&config) {
         assert!(!fault.to_ascii_lowercase().contains(canary), "{fault}");
     }

@@ -17,6 +17,7 @@ mod entity;
 mod lifecycle;
 mod osigu;
 mod outcomes;
+mod phi;
 #[cfg(feature = "schema")]
 mod schemas;
 mod support;

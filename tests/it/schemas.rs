@@ -4,15 +4,36 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jsonschema::Validator;
-use rxgate::event::schema::{TYPES, schema};
+use rxgate::event::phi::Variant;
+use rxgate::event::schema::TYPES;
 use rxgate::provider::Provider;
 use serde_json::{Value, json};
 
 use crate::driver::{EVENTS, SENDER_SECRET, World, body, inbound, sign};
 
-fn file(canonical_type: &str) -> PathBuf {
+fn folder(variant: Variant) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    folder.join(format!("{canonical_type}.json"))
+    variant
+        .name()
+        .map_or(folder.clone(), |name| folder.join(name))
+}
+
+fn file(canonical_type: &str, variant: Variant) -> PathBuf {
+    folder(variant).join(format!("{canonical_type}.json"))
+}
+
+/// The schema of a source that lets everything pass.
+fn schema(canonical_type: &str) -> Option<Value> {
+    rxgate::event::schema::schema(canonical_type, Variant::Pass)
+}
+
+fn every_schema() -> impl Iterator<Item = (&'static str, Variant, Value)> {
+    TYPES.into_iter().flat_map(|canonical_type| {
+        Variant::ALL.map(|variant| {
+            let schema = rxgate::event::schema::schema(canonical_type, variant);
+            (canonical_type, variant, schema.unwrap())
+        })
+    })
 }
 
 fn validator(schema: &Value) -> Validator {
@@ -22,9 +43,15 @@ fn validator(schema: &Value) -> Validator {
         .unwrap()
 }
 
-/// Where an event breaks the schema of its own type.
+/// Where an event breaks the schema of its own type, at a source that lets everything pass.
 fn faults(event: &Value) -> Vec<String> {
-    let schema = schema(event["type"].as_str().unwrap()).unwrap();
+    faults_as(event, Variant::Pass)
+}
+
+/// Where an event breaks the schema of its own type.
+pub(crate) fn faults_as(event: &Value, variant: Variant) -> Vec<String> {
+    let canonical_type = event["type"].as_str().unwrap();
+    let schema = rxgate::event::schema::schema(canonical_type, variant).unwrap();
     let validator = validator(&schema);
     let faults = validator.iter_errors(event);
     faults
@@ -35,9 +62,8 @@ fn faults(event: &Value) -> Vec<String> {
 #[test]
 fn the_schemas_in_the_repository_are_current() {
     let update = std::env::var_os("UPDATE_SCHEMAS").is_some();
-    for canonical_type in TYPES {
-        let path = file(canonical_type);
-        let generated = schema(canonical_type).unwrap();
+    for (canonical_type, variant, generated) in every_schema() {
+        let path = file(canonical_type, variant);
         if update {
             let text = serde_json::to_string_pretty(&generated).unwrap() + "\n";
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -48,14 +74,19 @@ fn the_schemas_in_the_repository_are_current() {
             .and_then(|text| serde_json::from_slice(&text).ok());
         assert!(
             stored == Some(generated),
-            "schemas/{canonical_type}.json isn't what the types say. Run: UPDATE_SCHEMAS=1 cargo test --features schema --test it schemas"
+            "{path:?} isn't what the types say. Run: UPDATE_SCHEMAS=1 cargo test --features schema --test it schemas"
         );
     }
-    let stored: BTreeSet<PathBuf> = std::fs::read_dir(file("x").parent().unwrap())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert_eq!(stored, TYPES.map(file).into(), "nothing else is there");
+    for variant in Variant::ALL {
+        let folders = [Variant::Drop, Variant::Pseudonym, Variant::Mixed].map(folder);
+        let stored: BTreeSet<PathBuf> = std::fs::read_dir(folder(variant))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| variant != Variant::Pass || !folders.contains(path))
+            .collect();
+        let files = TYPES.map(|canonical_type| file(canonical_type, variant));
+        assert_eq!(stored, files.into(), "nothing else is there");
+    }
 }
 
 #[test]
@@ -72,13 +103,15 @@ fn there_is_a_schema_for_each_canonical_type_of_each_provider() {
 
 #[test]
 fn a_schema_is_sound_and_says_which_type_it_is_of() {
-    for canonical_type in TYPES {
-        let schema = schema(canonical_type).unwrap();
+    for (canonical_type, variant, schema) in every_schema() {
         assert!(
             jsonschema::draft202012::meta::is_valid(&schema),
             "{canonical_type}"
         );
         let urn = format!("urn:rxgate:schema:{canonical_type}:1");
+        let urn = variant
+            .name()
+            .map_or(urn.clone(), |name| format!("{urn}:{name}"));
         assert_eq!(
             schema["$schema"],
             "https://json-schema.org/draft/2020-12/schema"
@@ -117,7 +150,6 @@ fn what_is_always_emitted_is_required() {
         "rxeventtype",
         "rxauth",
         "rxkeyid",
-        "sequence",
         "rxordering",
         "data",
     ];
@@ -135,6 +167,47 @@ fn what_is_always_emitted_is_required() {
             "{canonical_type}"
         );
         assert_eq!(required(&schema["$defs"]["Entity"]), set(&["type", "id"]));
+    }
+}
+
+#[test]
+fn what_phi_drops_is_not_required_and_may_not_be_there() {
+    let required = |schema: &Value, pointer: &str, name: &str| {
+        let names = schema.pointer(pointer).unwrap().as_array().unwrap();
+        names.contains(&json!(name))
+    };
+    for (canonical_type, variant, schema) in every_schema() {
+        let data = "/properties/data";
+        let redacted = required(&schema, &format!("{data}/required"), "redacted");
+        assert_eq!(redacted, variant != Variant::Pass);
+        let property = schema.pointer(&format!("{data}/properties/redacted"));
+        assert_eq!(property.is_some(), redacted);
+        if canonical_type == "rx.unknown" {
+            continue;
+        }
+        // The id of a settlement tells of no patient.
+        let classed = !canonical_type.starts_with("rx.settlement.");
+        let optional = classed && matches!(variant, Variant::Drop | Variant::Mixed);
+        assert_eq!(required(&schema, "/required", "subject"), !optional);
+        assert_eq!(
+            required(&schema, "/$defs/Entity/required", "id"),
+            !optional,
+            "{canonical_type} {variant:?}"
+        );
+        assert!(required(&schema, "/$defs/Entity/required", "type"));
+        let id = &schema["$defs"]["Entity"]["properties"]["id"];
+        assert_eq!(*id == json!(false), classed && variant == Variant::Drop);
+    }
+    let reason = |canonical_type, variant| {
+        let schema = rxgate::event::schema::schema(canonical_type, variant).unwrap();
+        schema["$defs"]["Reason"]["properties"]["text"].clone()
+    };
+    assert_eq!(reason("rx.authorization.voided", Variant::Drop), false);
+    for rejected in ["rx.authorization.rejected", "rx.settlement.rejected"] {
+        for variant in Variant::ALL {
+            assert_eq!(reason(rejected, variant)["type"], "string");
+            assert_eq!(reason(rejected, variant).get("pattern"), None);
+        }
     }
 }
 
@@ -298,7 +371,6 @@ fn a_broken_event_breaks_its_schema() {
         ("", "rxeventtype"),
         ("", "rxauth"),
         ("", "rxkeyid"),
-        ("", "sequence"),
         ("", "rxordering"),
         ("", "data"),
         ("/data", "entity"),

@@ -10,6 +10,7 @@ use rxgate::auth::{Key, KeyId, Keyring, RawBody, Stale, TimestampedHmac};
 use rxgate::config::Config;
 use rxgate::effect::{Answer, Effect};
 use rxgate::entity::Step;
+use rxgate::event::phi::{Policy, Scratch};
 use rxgate::event::{Claimed, Prepared, State};
 use rxgate::inbound::{Inbound, Received};
 use rxgate::machine::{Gateway, Machine};
@@ -87,6 +88,7 @@ const ORIGINAL: &str = r#""original":"#;
 /// An event as it would be delivered, and what the machine learnt of it.
 pub(crate) struct Event {
     pub(crate) id: String,
+    pub(crate) entity: Option<String>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) step: Step,
     pub(crate) unknown: Option<Unknown>,
@@ -128,22 +130,36 @@ pub(crate) fn read_with(
     body: &[u8],
     expected: &Expectations,
 ) -> Result<Event, (Refusal, Option<String>)> {
+    read_as(body, expected, &Policy::default())
+}
+
+/// The same at a source with this `phi`.
+pub(crate) fn read_as(
+    body: &[u8],
+    expected: &Expectations,
+    phi: &Policy,
+) -> Result<Event, (Refusal, Option<String>)> {
     let header = signed(body);
     let verified = scheme()
         .authenticate(Some(&header), RawBody::new(body), NOW)
         .unwrap();
+    let scratch = Scratch::default();
     let context = Context {
         source: "osigu",
         expected,
+        phi,
+        scratch: &scratch,
         traceparent: None,
     };
     let decoded = Provider::Osigu.read(&verified, context)?;
     let claimed = Claimed {
-        sequence: 1_782_397_331_000,
+        sequence: Some(1_782_397_331_000),
         state: State::from_u8(decoded.step.state),
+        deduped: true,
     };
     Ok(Event {
         id: decoded.id.to_string(),
+        entity: decoded.entity,
         bytes: Prepared::new(&decoded.attributes, &decoded.data, body.len()).finish(claimed),
         step: decoded.step,
         unknown: decoded.unknown,

@@ -1,0 +1,99 @@
+// Patient data on the way, in the real Worker: what reaches the origin of each event, redacted by one setting and by the other.
+
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { after, before, describe, test } from "node:test";
+import * as osigu from "../../scripts/lib/osigu.mjs";
+import { startOrigin } from "../../scripts/lib/origin.mjs";
+import { KEY, SECRETS, settings, startWorkerd, unique } from "./harness.mjs";
+
+const PHI_KEY = "canary-phi-key-0123456789abcdefghij";
+const MIB = 1024 * 1024;
+
+let origin;
+let worker;
+
+before(async () => {
+  origin = await startOrigin();
+  const sound = settings(origin.port);
+  const more = {
+    SOURCE_DROP: { ...sound.SOURCE_OSIGU, phi: "drop" },
+    SOURCE_PSEUDONYM: { ...sound.SOURCE_OSIGU, phi: "pseudonym", phi_key: { secret: "PHI_KEY" }, max_body_bytes: MIB },
+  };
+  worker = await startWorkerd({ vars: { ...sound, ...more }, secrets: { ...SECRETS, PHI_KEY } });
+});
+
+after(async () => {
+  await worker?.kill();
+  await origin?.close();
+});
+
+const hook = (source) => `${worker.url}/hooks/${source}`;
+
+/// What a pseudonym has to be.
+function pseudonym(name, value) {
+  const tag = createHmac("sha256", PHI_KEY).update(`${name}\0${value}`).digest();
+  return `psn_${tag.subarray(0, 18).toString("base64url")}`;
+}
+
+/// Sends an event that the origin takes, and gives the bytes that it got.
+async function deliver(source, event) {
+  const answer = await osigu.send(hook(source), event.body, { key: KEY });
+  assert.deepEqual([answer.status, answer.code], [200, "delivered"]);
+  const { body } = origin.of(event.id).at(-1);
+  return body.toString();
+}
+
+describe("patient data on the way", () => {
+  for (const source of ["drop", "pseudonym"]) {
+    test(`${source}: no event's patient data reaches the origin, nor the log`, async () => {
+      const secrets = ["bnf_01HW8GQ", "AUTH-2026-001234", "MED-042", "1c/8h", "López", "Ana", "pat_01HX", "RX-2026-9182", "@example.com", "CMP-44120"];
+      for (const type of Object.keys(osigu.DATA)) {
+        const plain = osigu.event(type);
+        const event = osigu.event(type, { data: { new_field: { Ana: ["López", 4711.5] } } });
+        const passed = await deliver("osigu", plain);
+        const redacted = await deliver(source, event);
+        for (const secret of [...secrets, "4711.5"]) assert.ok(!redacted.includes(secret), `${type}: ${secret} in ${redacted}`);
+        const { data } = JSON.parse(redacted);
+        assert.equal(data.redacted, true);
+        assert.equal(JSON.parse(redacted).dataschema, `${JSON.parse(passed).dataschema}:${source}`);
+        assert.equal("new_field" in data.original.data, source === "pseudonym");
+      }
+      for (const secret of [...secrets, PHI_KEY]) assert.ok(!worker.output().includes(secret), secret);
+    });
+  }
+
+  test("a pseudonym is the same in the canonical fields, in original and by node's own HMAC", async () => {
+    const id = unique("dsp");
+    const body = JSON.parse(await deliver("pseudonym", osigu.event("dispensing.completed", { data: { dispensation_id: id } })));
+    assert.equal(body.subject, `dispense/${pseudonym("identifier", id)}`);
+    assert.equal(body.data.patient.id, pseudonym("identifier", "bnf_01HW8GQ"));
+    assert.equal(body.data.original.data.beneficiary_id, body.data.patient.id);
+    assert.equal(body.data.items[0].quantity, pseudonym("clinical", "30"));
+    assert.equal(body.data.total.amount, "375.00");
+  });
+
+  test("a dispensation is one entity, though its id never leaves the gateway", async () => {
+    const data = { dispensation_id: unique("dsp") };
+    const completed = osigu.event("dispensing.completed", { data });
+    const started = osigu.event("dispensing.started", { data });
+    await deliver("drop", completed);
+    const late = JSON.parse(await deliver("drop", started));
+    assert.equal(late.data.state, "redeemed");
+    assert.equal(late.subject, undefined);
+    const again = await osigu.send(hook("drop"), completed.body, { key: KEY });
+    assert.equal(again.code, "duplicate");
+  });
+
+  test("a body full of numbers that nobody documents is delivered in time, cut to what is bounded", async () => {
+    const event = osigu.event("dispensing.completed", { data: { dispensation_id: unique("dsp"), filler: Array(500_000).fill(0) } });
+    assert.ok(event.body.length < MIB);
+    const before = Date.now();
+    const body = await deliver("pseudonym", event);
+    const took = Date.now() - before;
+    assert.equal(JSON.parse(body).data.original.data.filler.length, 65_536);
+    assert.match(body, /"notes":\[\{"path":"original"/);
+    // Some 160 ms where nothing else runs; Osigu waits for 10 s.
+    assert.ok(took < 5_000, `${took} ms`);
+  });
+});
