@@ -11,6 +11,8 @@ const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 /// Messages of a batch that are in the works at a time: the platform opens six connections for one call, and a delivery that waits for one loses its time.
 const AT_A_TIME = 4;
+/// The platform takes a batch's acknowledgements only when all is through that waitUntil was given: one call that hangs would hold them all.
+const UNWAITED = { waitUntil() {} };
 /// What fails before it can be decided about is tried again after this.
 const RETRY_SECONDS = 30;
 /// Bodies under way in this isolate, as far as they have arrived.
@@ -53,10 +55,10 @@ export default {
     }
   },
 
-  async queue(batch, env, ctx) {
+  async queue(batch, env) {
     const waiting = [...batch.messages];
     const worker = async () => {
-      for (let message = waiting.shift(); message; message = waiting.shift()) await consume(message, batch.queue, env, ctx);
+      for (let message = waiting.shift(); message; message = waiting.shift()) await consume(message, batch.queue, env, UNWAITED);
     };
     await Promise.all(Array.from({ length: AT_A_TIME }, worker));
   },

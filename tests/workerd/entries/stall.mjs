@@ -1,4 +1,5 @@
-// The Worker, standing still where the variable STALL says, for somebody to kill it there: "delivery" has a claim and no delivery yet, "commit" has a delivery and no commit yet.
+// The Worker, standing still where the variable STALL says, for somebody to kill it there: "delivery" has a claim and no delivery yet, "commit" has a delivery and no commit yet,
+// "message" is the same of a message, while requests go through.
 
 import production from "../../../src/worker/entry.mjs";
 
@@ -13,13 +14,30 @@ const send = globalThis.fetch;
 let stall;
 globalThis.fetch = (...request) => (stall === "delivery" ? forever() : send(...request));
 
+/// A class of its own, as the binding is: a plain object would be a variable.
+class Stalling {
+  #objects;
+
+  constructor(objects) {
+    this.#objects = objects;
+  }
+
+  getByName(name) {
+    const object = this.#objects.getByName(name);
+    return { serve: (message) => (stall === "commit" && message[1] === COMMIT ? forever() : object.serve(message)) };
+  }
+}
+
+const stalling = (env) => ({ ...env, ENTITIES: new Stalling(env.ENTITIES) });
+
 export default {
   fetch(request, env, ctx) {
     stall = env.STALL;
-    const getByName = (name) => {
-      const object = env.ENTITIES.getByName(name);
-      return { serve: (message) => (stall === "commit" && message[1] === COMMIT ? forever() : object.serve(message)) };
-    };
-    return production.fetch(request, { ...env, ENTITIES: { getByName } }, ctx);
+    return production.fetch(request, stalling(env), ctx);
   },
+  queue(batch, env, ctx) {
+    stall = env.STALL === "message" ? "commit" : env.STALL;
+    return production.queue(batch, stalling(env), ctx);
+  },
+  scheduled: production.scheduled,
 };
