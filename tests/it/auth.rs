@@ -611,9 +611,7 @@ fn each_refusal_has_its_code_and_the_skew_is_in_the_log_only() {
 fn a_source_with_expired_keys_answers_as_a_misconfigured_one() {
     let mut vars = crate::support::vars();
     vars["SOURCE_OSIGU"]["keys"][0]["not_after"] = "2026-06-25T14:22:11Z".into();
-    let config = rxgate::config::Config::parse(&vars, &crate::support::secrets());
-    assert_eq!(config.faults, []);
-    let gateway = rxgate::machine::Gateway::new(config);
+    let gateway = crate::support::gateway_of(&vars);
     let sent = body("dispensing_completed");
     let header = signed(&sent);
     assert!(matches!(

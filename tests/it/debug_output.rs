@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use insta::assert_debug_snapshot;
 use rxgate::auth::{HmacSha256, KeyId, Keyring, Mac, RawBody};
-use rxgate::config::Config;
+use rxgate::config::{Config, Target};
 use rxgate::delivery::{SigningKey, SigningKeys};
 use rxgate::effect::{Delivery, Effect};
 use rxgate::machine::{Gateway, Machine};
 use serde_json::json;
 
-use crate::support::{KEY, NOW, body, key, scheme, secrets, signed, vars};
+use crate::support::{KEY, NOW, SEED, bindings, body, key, scheme, secrets, signed, vars};
 
 const OURS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const BEARER: &str = "Bearer canary-7f3a";
@@ -81,7 +81,7 @@ fn config() -> Config {
     vars["DESTINATION_CLINIC"]["headers"] = json!({ "authorization": "BEARER" });
     let mut secrets = secrets();
     secrets.insert("BEARER".to_owned(), BEARER.to_owned());
-    let config = Config::parse(&vars, &secrets);
+    let config = Config::parse(&vars, &secrets, bindings());
     assert_eq!(config.faults, []);
     config
 }
@@ -89,10 +89,12 @@ fn config() -> Config {
 #[test]
 fn headers_show_their_names() {
     let config = config();
-    let destination = config.destinations[0].as_ref().unwrap();
-    assert_eq!(format!("{:?}", destination.headers), r#"["authorization"]"#);
+    let Some(Target::Origin(origin)) = config.destinations[0].as_ref().map(|d| &d.to) else {
+        panic!("{config:?}")
+    };
+    assert_eq!(format!("{:?}", origin.headers), r#"["authorization"]"#);
     assert_eq!(
-        destination.headers.iter().collect::<Vec<_>>(),
+        origin.headers.iter().collect::<Vec<_>>(),
         [("authorization", BEARER)]
     );
 }
@@ -101,7 +103,10 @@ fn headers_show_their_names() {
 fn a_whole_configuration_shows_no_secret() {
     let config = config();
     assert_debug_snapshot!(config);
-    for shown in [format!("{config:?}"), format!("{:?}", Gateway::new(config))] {
+    for shown in [
+        format!("{config:?}"),
+        format!("{:?}", Gateway::new(config, &SEED)),
+    ] {
         for secret in [KEY, OURS, "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", BEARER] {
             assert_hidden(&shown, secret);
         }
@@ -137,7 +142,7 @@ fn a_machine_that_waits_for_its_claim_shows_nothing_of_the_event() {
         signature: Some(&header),
         ..inbound
     };
-    let (machine, effect) = Machine::begin(&Gateway::new(config()), inbound, NOW, NOW);
+    let (machine, effect) = Machine::begin(&Gateway::new(config(), &SEED), inbound, NOW, NOW);
     assert!(matches!(effect, Effect::Ask { .. }));
     for shown in [shown, format!("{machine:?}"), format!("{effect:?}")] {
         for secret in [

@@ -14,10 +14,14 @@ mod debug_output;
 mod decode;
 mod driver;
 mod entity;
+mod kv;
+mod letters;
 mod lifecycle;
+mod operator;
 mod osigu;
 mod outcomes;
 mod phi;
+mod queue;
 #[cfg(feature = "schema")]
 mod schemas;
 mod support;
