@@ -404,7 +404,11 @@ impl Machine {
             },
             State::Moving(pending, agreed) => match facts.reply(done) {
                 Some(Reply::Moved(pages)) => facts.claim(pending, agreed, Some(pages), now),
-                Some(Reply::Busy(wait)) => facts.end(gateway, Outcome::InFlight, Some(wait), now),
+                Some(Reply::Busy(wait)) if pending.retries || facts.message.is_some() => {
+                    facts.end(gateway, Outcome::InFlight, Some(wait), now)
+                }
+                // The leases are those of other events, as likely as not.
+                Some(Reply::Busy(_)) => facts.unclaimed(gateway, *pending, Outcome::InFlight, now),
                 _ => facts.unclaimed(gateway, *pending, Outcome::StoreUnavailable, now),
             },
             State::Claiming(pending, agreed) => match facts.reply(done) {

@@ -284,7 +284,8 @@ impl Facts {
                     return self.enqueue_parcel(gateway, hold, parcel, none, otherwise, now);
                 }
                 let falls_back = origin.road == Road::DirectThenQueue && self.message.is_none();
-                let reserve = if falls_back {
+                // Of a message the last attempt needs it, too: what hangs to the end becomes a dead letter.
+                let reserve = if falls_back || self.message.is_some() {
                     COMMIT_RESERVE + ENQUEUE_RESERVE
                 } else {
                     COMMIT_RESERVE
