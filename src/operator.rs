@@ -476,6 +476,7 @@ impl Operator {
 
     fn counted(mut self, gateway: &Gateway, count: Count, now: Timestamp) -> (Self, Effect) {
         self.record.dead_letters = Some(count.kept);
+        self.record.withheld = Some(count.withheld).filter(|&count| count > 0);
         self.record.waiting = Some(count.waiting);
         let age = count.oldest.map(|oldest| oldest.until(now).as_secs());
         self.record.oldest_age_seconds = age;

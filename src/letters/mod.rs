@@ -97,7 +97,7 @@ pub struct Filter {
     pub since: Timestamp,
     /// After this one, in the order of a list: by the time of receipt, then by id.
     pub after: Option<(Timestamp, LetterId)>,
-    /// Only those that weren't redelivered yet.
+    /// Only those that weren't redelivered yet; of what was withheld on purpose only where `code` asks for it.
     pub waiting: bool,
     /// So many at most.
     pub limit: u32,
@@ -108,7 +108,9 @@ pub struct Filter {
 pub struct Count {
     /// All that are kept.
     pub kept: u64,
-    /// Those that weren't redelivered.
+    /// Those that were withheld on purpose.
+    pub withheld: u64,
+    /// The others, as far as they weren't redelivered.
     pub waiting: u64,
     /// When the oldest of those was received.
     pub oldest: Option<Timestamp>,

@@ -107,6 +107,7 @@ impl LetterReply {
             Self::Count(count) => writer
                 .u8(6)
                 .u64(count.kept)
+                .u64(count.withheld)
                 .u64(count.waiting)
                 .i64(count.oldest.map_or(i64::MIN, |at| at.0)),
         }
@@ -125,6 +126,7 @@ impl LetterReply {
             5 => Self::Done(reader.u8()? == 1),
             6 => Self::Count(Count {
                 kept: reader.u64()?,
+                withheld: reader.u64()?,
                 waiting: reader.u64()?,
                 oldest: Some(Timestamp(reader.i64()?)).filter(|at| at.0 != i64::MIN),
             }),

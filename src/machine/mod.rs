@@ -260,6 +260,8 @@ struct Pending {
     /// Of the request that sent the message.
     fence: Fence,
     step: Step,
+    /// Whether it is kept from its destination if it turns out to be superseded.
+    withholds: bool,
     window: Duration,
     goods: Goods,
     parcel: Parcel,
@@ -444,8 +446,13 @@ impl Machine {
                 _ => facts.unclaimed(gateway, *pending, Outcome::StoreUnavailable, now),
             },
             State::Claiming(pending, agreed) => match facts.reply(done) {
-                Some(Reply::Claim(Claim::Granted { fence, state })) => {
+                Some(Reply::Claim(Claim::Granted {
+                    fence,
+                    state,
+                    ordering,
+                })) => {
                     facts.record.sequence = Some(fence.0);
+                    facts.record.ordering = Some(ordering.name());
                     let hold = Hold::Object {
                         objects: agreed.objects,
                         entity: pending.entity,
@@ -456,6 +463,7 @@ impl Machine {
                     let claimed = Claimed {
                         sequence: Some(fence.0),
                         state: EntityState::from_u8(state),
+                        ordering,
                         deduped: true,
                     };
                     facts.hand_over(gateway, *pending, hold, claimed, now)

@@ -203,6 +203,7 @@ fn pend(
         traceparent: parcel.traceparent.as_deref(),
     };
     let read = source.provider.read(verified, context);
+    let mut withholds = false;
     let (entity, digest, step, goods) = match read {
         Ok(decoded) => {
             let digest = event_digest(&source.id, &decoded.id);
@@ -222,6 +223,7 @@ fn pend(
                 Cow::Borrowed,
             );
             let entity = EntityKey::of(&source.id, &subject);
+            withholds = decoded.withholds;
             let goods = event(config, source, &decoded, verified.body().len(), facts);
             (entity, digest, decoded.step, goods)
         }
@@ -257,6 +259,8 @@ fn pend(
         event,
         fence,
         step,
+        // What an operator has redelivered goes on, with its mark.
+        withholds: source.withhold_superseded && withholds && parcel.nonce.is_none(),
         window,
         goods,
         parcel,

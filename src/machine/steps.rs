@@ -18,8 +18,8 @@ use crate::config::{DEAD_LETTERS, DELIVERIES, Dedupe, Origin, Road, Target};
 use crate::delivery::{Format, MAX_DELAY, backoff};
 use crate::effect::{Answer, Delivery, Done, Effect, Enqueue, Put, Verdict};
 use crate::entity::{
-    Agreed, ClaimRequest, Claimant, EntityKey, EventHash, Fence, LayoutRequest, Receipt, Reply,
-    Request,
+    Agreed, ClaimRequest, Claimant, EntityKey, EventHash, Fence, LayoutRequest, Ordering, Receipt,
+    Reply, Request,
 };
 use crate::event::{Claimed, Prepared};
 use crate::letters::{LETTERS_OBJECT, Letter, LetterId, LetterRequest};
@@ -180,6 +180,7 @@ impl Facts {
         let claimed = Claimed {
             sequence: None,
             state: None,
+            ordering: Ordering::Unknown,
             deduped,
         };
         self.hand_over(gateway, pending, hold, claimed, now)
@@ -212,6 +213,7 @@ impl Facts {
         let claimed = Claimed {
             sequence: None,
             state: None,
+            ordering: Ordering::Unknown,
             deduped: false,
         };
         if let (Goods::Event(place, _), Some(Target::Origin(_))) =
@@ -252,6 +254,10 @@ impl Facts {
             }
             Goods::Event(place, prepared) => (place, prepared),
         };
+        if pending.withholds && claimed.ordering == Ordering::Superseded {
+            let reason = Reason::WithheldSuperseded;
+            return self.dead_letter(gateway, hold, pending.parcel, reason, now);
+        }
         let Some(destination) = gateway.destination(place) else {
             return self.release(gateway, hold, Outcome::SourceMisconfigured, None, now);
         };
@@ -459,6 +465,10 @@ impl Facts {
             return self.release(gateway, hold, Outcome::DeliveryFailed, None, now);
         }
         parcel.label.reason = Some(reason);
+        let (receipt, outcome) = match reason {
+            Reason::WithheldSuperseded => (Receipt::Withheld, Outcome::Withheld),
+            _ => (Receipt::DeadLettered, Outcome::DeadLettered),
+        };
         parcel.claimed = hold.claimed().or(parcel.claimed);
         let shipment = Shipment {
             hold,
@@ -469,8 +479,8 @@ impl Facts {
                 delay: Duration::ZERO,
                 timeout: Duration::ZERO,
             },
-            receipt: Receipt::DeadLettered,
-            outcome: Outcome::DeadLettered,
+            receipt,
+            outcome,
             otherwise: Otherwise::Release(Outcome::DeadLetterFailed, None),
         };
         self.ship(gateway, shipment, Sealed::Letter, now)

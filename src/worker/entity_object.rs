@@ -7,6 +7,7 @@ use worker::{Date, DurableObject, Env, Request, Response, SqlStorage, SqlStorage
 
 use crate::entity::{Cost, EntityKey, Page, RowCorrupt, Store, WireCorrupt, serve};
 use crate::letters::{Count, Filter, Letter, LetterId, TOMBSTONE};
+use crate::parcel::Reason;
 use crate::time::Timestamp;
 
 /// An entity has one row, and one more for each 64 events beyond its first 64. No rowid and no index on time: a claim writes one row.
@@ -368,6 +369,10 @@ impl Store for Rows<'_> {
         }
         if filter.waiting {
             statement.push_str(" AND redelivered IS NULL");
+            if filter.code.is_none() {
+                statement.push_str(" AND code <> ?");
+                bindings.push(Reason::WithheldSuperseded.code().into());
+            }
         }
         statement.push_str(" ORDER BY received, id LIMIT ?");
         bindings.push(SqlStorageValue::Integer(filter.limit.into()));
@@ -423,11 +428,15 @@ impl Store for Rows<'_> {
     fn count(&self, now: Timestamp) -> Result<Count, StoreFault> {
         self.open_letters()?;
         let rows = self.run(
-            "SELECT COUNT(*), COUNT(*) FILTER (WHERE redelivered IS NULL), MIN(received) FILTER (WHERE redelivered IS NULL)
-             FROM letters WHERE expires > ? AND label IS NOT NULL",
-            vec![SqlStorageValue::Integer(now.0)],
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE code = ?1), COUNT(*) FILTER (WHERE redelivered IS NULL AND code <> ?1),
+                 MIN(received) FILTER (WHERE redelivered IS NULL AND code <> ?1)
+             FROM letters WHERE expires > ?2 AND label IS NOT NULL",
+            vec![
+                Reason::WithheldSuperseded.code().into(),
+                SqlStorageValue::Integer(now.0),
+            ],
         )?;
-        let Some([kept, waiting, oldest]) = rows.first().map(Vec::as_slice) else {
+        let Some([kept, withheld, waiting, oldest]) = rows.first().map(Vec::as_slice) else {
             return Err(StoreFault::RowCorrupt);
         };
         let whole = |value| {
@@ -437,6 +446,7 @@ impl Store for Rows<'_> {
         };
         Ok(Count {
             kept: whole(kept),
+            withheld: whole(withheld),
             waiting: whole(waiting),
             oldest: number(oldest).map(Timestamp),
         })

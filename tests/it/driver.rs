@@ -380,6 +380,7 @@ impl Store for Memory {
                     .after
                     .is_none_or(|after| (one.received_at, one.id) > after)
                 && !(filter.waiting && one.redelivered_at.is_some())
+                && !(filter.waiting && filter.code.is_none() && one.code == "withheld_superseded")
         };
         let letters = self.kept(now).into_iter().filter(wanted);
         Ok(letters.take(filter.limit as usize).collect())
@@ -413,9 +414,12 @@ impl Store for Memory {
 
     fn count(&self, now: Timestamp) -> Result<Count, Failure> {
         let letters = self.kept(now);
-        let waiting = letters.iter().filter(|l| l.redelivered_at.is_none());
+        let is_withheld = |l: &&Letter| l.code == "withheld_superseded";
+        let waiting = letters.iter();
+        let waiting = waiting.filter(|l| l.redelivered_at.is_none() && !is_withheld(l));
         Ok(Count {
             kept: letters.len() as u64,
+            withheld: letters.iter().filter(is_withheld).count() as u64,
             waiting: waiting.clone().count() as u64,
             oldest: waiting.map(|letter| letter.received_at).min(),
         })

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use rxgate::entity::{
     Agreed, Claim, ClaimRequest, Claimant, Cost, Entity, EntityKey, EventHash, Fence,
     LayoutRefused, LayoutRequest, LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED, MAX_PAGES, Objects,
-    Page, Receipt, Reply, Request, Row, Step, WireCorrupt, serve,
+    Ordering, Page, Receipt, Reply, Request, Row, Step, WireCorrupt, serve,
 };
 use rxgate::letters::{Count, Filter, Letter, LetterId, LetterReply, LetterRequest};
 use rxgate::time::Timestamp;
@@ -164,6 +164,7 @@ fn step() -> impl Strategy<Value = Step> {
         rank,
         state: if rank == 0 { 0 } else { state },
         at: Timestamp(at),
+        ..Step::default()
     })
 }
 
@@ -512,7 +513,7 @@ impl Life {
                 assert_eq!(written, 0);
             }
             _ if running.is_some() => panic!("{reply:?} to an event that is held"),
-            Ok(Reply::Claim(Claim::Granted { fence, state })) => {
+            Ok(Reply::Claim(Claim::Granted { fence, state, .. })) => {
                 let spilt = u32::from(self.fillers > 0);
                 assert!((1..=1 + spilt).contains(&written), "{written} pages");
                 let highest = self.highest.get(&n);
@@ -1440,6 +1441,7 @@ fn the_state_is_that_of_the_highest_rank_and_of_the_latest_at_the_same_rank() {
                 rank,
                 state,
                 at: Timestamp(at),
+                ..Step::default()
             },
             ..claim_of(n)
         };
@@ -1716,6 +1718,7 @@ fn a_lease_that_lapsed_before_a_move_is_none_after_it_whatever_the_other_objects
     let granted = Claim::Granted {
         fence: Fence(u64::try_from(behind.0).unwrap()),
         state: 0,
+        ordering: Ordering::Unknown,
     };
     assert_eq!(call(&new, &request, behind), (Ok(Reply::Claim(granted)), 1));
 }
@@ -1929,14 +1932,38 @@ fn letter_reply() -> impl Strategy<Value = LetterReply> {
         Just(LetterReply::Read(None)),
         (letter(), sealed()).prop_map(|read| LetterReply::Read(Some(read))),
         any::<bool>().prop_map(LetterReply::Done),
-        (any::<(u64, u64)>(), oldest).prop_map(|((kept, waiting), oldest)| {
+        (any::<(u64, u64, u64)>(), oldest).prop_map(|((kept, withheld, waiting), oldest)| {
             LetterReply::Count(Count {
                 kept,
+                withheld,
                 waiting,
                 oldest: oldest.map(Timestamp),
             })
         }),
     ]
+}
+
+fn life() -> impl Strategy<Value = rxgate::entity::Life> {
+    use rxgate::entity::Life::{Authorization, Dispense, None, Prescription, Settlement};
+    prop::sample::select(vec![
+        None,
+        Authorization,
+        Dispense,
+        Prescription,
+        Settlement,
+    ])
+}
+
+fn ordering() -> impl Strategy<Value = Ordering> {
+    use Ordering::{Early, InOrder, Late, OutOfSequence, Superseded, Unknown};
+    prop::sample::select(vec![
+        Unknown,
+        InOrder,
+        Early,
+        Superseded,
+        OutOfSequence,
+        Late,
+    ])
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -1950,26 +1977,46 @@ fn request() -> impl Strategy<Value = Request> {
                 window
             })
         ),
-        (ids(), any::<(u8, u8, i64)>(), span(), span(), pages).prop_map(
-            |((entity, event, fence), (rank, state, at), lease, window, moved)| Request::Claim {
-                entity: EntityKey(entity),
-                claim: ClaimRequest {
-                    event: EventHash(event),
-                    claimant: match fence % 3 {
-                        0 => Claimant::Sender,
-                        _ => Claimant::Message(Fence(fence)),
-                    },
-                    step: Step {
-                        rank,
-                        state,
-                        at: Timestamp(at)
-                    },
+        (
+            ids(),
+            any::<(u8, u8, i64)>(),
+            any::<(u8, u32)>(),
+            life(),
+            span(),
+            span(),
+            pages
+        )
+            .prop_map(
+                |(
+                    (entity, event, fence),
+                    (rank, state, at),
+                    (node, version),
+                    life,
                     lease,
                     window,
-                },
-                moved,
-            }
-        ),
+                    moved,
+                )| Request::Claim {
+                    entity: EntityKey(entity),
+                    claim: ClaimRequest {
+                        event: EventHash(event),
+                        claimant: match fence % 3 {
+                            0 => Claimant::Sender,
+                            _ => Claimant::Message(Fence(fence)),
+                        },
+                        step: Step {
+                            rank,
+                            state,
+                            at: Timestamp(at),
+                            life,
+                            node,
+                            version,
+                        },
+                        lease,
+                        window,
+                    },
+                    moved,
+                }
+            ),
         (ids(), receipt(), span()).prop_map(|((entity, event, fence), receipt, window)| {
             Request::Commit {
                 entity: EntityKey(entity),
@@ -1998,10 +2045,13 @@ fn reply() -> impl Strategy<Value = Reply> {
             .prop_map(|(objects, previous)| Reply::Layout(Ok(Agreed { objects, previous }))),
         (any::<u32>(), span())
             .prop_map(|(recorded, wait)| Reply::Layout(Err(LayoutRefused { recorded, wait }))),
-        any::<(u64, u8)>().prop_map(|(fence, state)| Reply::Claim(Claim::Granted {
-            fence: Fence(fence),
-            state
-        })),
+        (any::<(u64, u8)>(), ordering()).prop_map(|((fence, state), ordering)| {
+            Reply::Claim(Claim::Granted {
+                fence: Fence(fence),
+                state,
+                ordering,
+            })
+        }),
         span().prop_map(|retry_after| Reply::Claim(Claim::InFlight { retry_after })),
         (receipt(), span()).prop_map(|(receipt, remembered)| Reply::Claim(Claim::Duplicate {
             receipt,

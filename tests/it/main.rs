@@ -18,6 +18,7 @@ mod kv;
 mod letters;
 mod lifecycle;
 mod operator;
+mod order;
 mod osigu;
 mod outcomes;
 mod phi;

@@ -165,12 +165,12 @@ fn each_event_has_its_type_subject_time_and_place_in_the_life_of_its_entity() {
         let (entity, id) = subject.split_once('/').unwrap();
         assert_eq!(json["data"]["entity"]["type"], entity, "{case}");
         assert_eq!(json["data"]["entity"]["id"], id, "{case}");
-        let expected = state.map_or(Step::default(), |(rank, state)| Step {
-            rank,
-            state: state as u8,
-            at: Timestamp::parse_rfc3339(&sent.1).unwrap(),
-        });
-        assert_eq!(event.step, expected, "{case}");
+        let expected = state.map_or((0, 0), |(rank, state)| (rank, state as u8));
+        assert_eq!((event.step.rank, event.step.state), expected, "{case}");
+        let at = Timestamp::parse_rfc3339(&sent.1).unwrap();
+        assert_eq!(event.step.at, at, "{case}");
+        let (life, node) = (event.step.life, usize::from(event.step.node));
+        assert_eq!(life.nodes()[node].event_type, text("rxeventtype"), "{case}");
     }
 }
 

@@ -25,7 +25,7 @@ fn reached(outcome: Outcome) -> Reached {
     use Outcome as O;
     match outcome {
         O::Delivered | O::Enqueued | O::Duplicate => Reached::Destination,
-        O::DeadLettered => Reached::DeadLetters,
+        O::DeadLettered | O::Withheld => Reached::DeadLetters,
         O::PathUnknown
         | O::SourceUnknown
         | O::MethodNotAllowed

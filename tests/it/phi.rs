@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use rxgate::config::Config;
+use rxgate::entity::Ordering;
 use rxgate::event::phi::{
     Action, Actions, Class, MAX_UNKNOWN_PSEUDONYMS, MIN_PHI_KEY_BYTES, Policy, PolicyFault, Variant,
 };
@@ -1221,6 +1222,7 @@ fn an_event_that_could_not_be_deduped_says_so_and_has_no_sequence() {
     let written = |sequence, deduped| -> Value {
         let state = None;
         let event = prepared.finish(Claimed {
+            ordering: Ordering::Unknown,
             sequence,
             state,
             deduped,

@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use rxgate::auth::{Key, KeyId, Keyring, RawBody, Stale, TimestampedHmac};
 use rxgate::config::{Bindings, Config, DEAD_LETTERS};
 use rxgate::effect::{Answer, Done, Effect};
+use rxgate::entity::Ordering;
 use rxgate::entity::{Cost, Step, serve};
 use rxgate::event::phi::{Policy, Scratch};
 use rxgate::event::{Claimed, Prepared, State};
@@ -155,6 +156,7 @@ pub(crate) fn read_as(
     };
     let decoded = Provider::Osigu.read(&verified, context)?;
     let claimed = Claimed {
+        ordering: Ordering::Unknown,
         sequence: Some(1_782_397_331_000),
         state: State::from_u8(decoded.step.state),
         deduped: true,
