@@ -280,7 +280,7 @@ fn seal_keys_and_what_they_open_show_ids_and_lengths() {
         format!("{keys:?}"),
         r#"SealKeys([SealKey { id: "seal-1", .. }])"#
     );
-    let sealed = keys.seal(Sealed::Letter, [0; 12], b"canary").unwrap();
+    let sealed = keys.seal(Sealed::Letter, [0; 12], b"", b"canary").unwrap();
     let opened = keys.open(Sealed::Letter, &sealed);
     assert_eq!(format!("{opened:?}"), "Ok(Opened(6 bytes))");
     let gateway = driver::gateway(&operated());

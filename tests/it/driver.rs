@@ -15,7 +15,7 @@ use rxgate::entity::{
     Cost, EntityKey, Page, Reply, Request, RowCorrupt, Store, WireCorrupt, serve,
 };
 use rxgate::inbound::{Inbound, Received};
-use rxgate::letters::{Count, Filter, Letter, LetterId, LetterRequest};
+use rxgate::letters::{Count, Filter, Letter, LetterId, LetterRequest, TOMBSTONE};
 use rxgate::machine::{Gateway, Machine, Message};
 use rxgate::operator::{Call, Operator};
 use rxgate::parcel::Parcel;
@@ -274,9 +274,6 @@ type StoredPage = (Timestamp, Vec<u8>);
 /// When a letter expires, and what is kept; `None`: it was deleted.
 type StoredLetter = (Timestamp, Option<(Letter, Vec<u8>)>);
 
-/// The id of a deleted letter is kept for so long, as the platform's object does.
-const TOMBSTONE: Duration = Duration::from_secs(15 * 24 * 3600);
-
 /// One object's storage, in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -366,8 +363,15 @@ impl Store for Memory {
 
     fn keep(&self, letter: &Letter, sealed: &[u8]) -> Result<(), Failure> {
         self.change_letters(|letters| {
-            let kept = || (letter.expires_at, Some((letter.clone(), sealed.to_vec())));
-            letters.entry(letter.id).or_insert_with(kept);
+            let since = match letters.get(&letter.id) {
+                Some((_, Some((old, _)))) => Some(old.redelivered_at.unwrap_or(old.received_at)),
+                Some((until, None)) => Some(Timestamp(until.0 - TOMBSTONE.as_millis() as i64)),
+                None => None,
+            };
+            if since.is_none_or(|since| letter.received_at > since) {
+                let kept = (letter.clone(), sealed.to_vec());
+                letters.insert(letter.id, (letter.expires_at, Some(kept)));
+            }
         })
     }
 
@@ -386,9 +390,10 @@ impl Store for Memory {
         Ok(letters.take(filter.limit as usize).collect())
     }
 
-    fn letter(&self, id: LetterId) -> Result<Option<(Letter, Vec<u8>)>, Failure> {
+    fn letter(&self, id: LetterId, now: Timestamp) -> Result<Option<(Letter, Vec<u8>)>, Failure> {
         let letters = self.letters.borrow();
-        Ok(letters.get(&id).and_then(|(_, kept)| kept.clone()))
+        let live = letters.get(&id).filter(|(until, _)| now < *until);
+        Ok(live.and_then(|(_, kept)| kept.clone()))
     }
 
     fn remove(&self, id: LetterId, now: Timestamp) -> Result<bool, Failure> {

@@ -683,7 +683,9 @@ fn what_was_sealed_for_another_use_is_never_redelivered() {
                 .unwrap();
             *sealed = [
                 &[1],
-                keys.seal(what, [1; 12], opened.bytes()).unwrap().as_slice(),
+                keys.seal(what, [1; 12], &[], opened.bytes())
+                    .unwrap()
+                    .as_slice(),
             ]
             .concat();
         }

@@ -874,7 +874,7 @@ fn only_what_was_sealed_as_a_delivery_is_delivered() {
     let keys = seal_keys();
     let plain = keys.open(Sealed::Delivery, &sent.body[1..]).unwrap();
     let sealed = |what| {
-        let frame = keys.seal(what, [3; 12], plain.bytes()).unwrap();
+        let frame = keys.seal(what, [3; 12], &[], plain.bytes()).unwrap();
         [&[1], frame.as_slice()].concat()
     };
     let pointing_to = |world: &mut World, frame: &[u8], what| {
@@ -888,7 +888,11 @@ fn only_what_was_sealed_as_a_delivery_is_delivered() {
         world
             .kv
             .insert(format!("body/{}", crate::support::hex(&hash)), kept);
-        [&[2], keys.seal(what, [4; 12], &hash).unwrap().as_slice()].concat()
+        [
+            &[2],
+            keys.seal(what, [4; 12], &[], &hash).unwrap().as_slice(),
+        ]
+        .concat()
     };
     let mut messages: Vec<Vec<u8>> = [Sealed::Letter, Sealed::Event, Sealed::Pointer]
         .map(sealed)
