@@ -6,8 +6,6 @@ pub use wire::{LetterReply, LetterRequest};
 
 use std::fmt;
 use std::time::Duration;
-use std::time::Duration;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,10 +16,6 @@ use crate::time::Timestamp;
 
 /// The object that keeps them.
 pub const LETTERS_OBJECT: &str = "dead-letters-v1";
-/// What was deleted leaves its id for so long: in our two queues a message of it can't be older.
-pub const TOMBSTONE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// What was deleted leaves its id for so long: in our two queues a message of it can't be older.
-pub const TOMBSTONE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What was deleted leaves its id for so long: in our two queues a message of it can't be older.
 pub const TOMBSTONE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// No list is longer.
