@@ -662,7 +662,9 @@ fn health(config: &Config) -> String {
 /// A letter with what the sender sent: as text, or in base64 where it isn't any. Where a source holds patient data back, so does this.
 fn content(gateway: &Gateway, letter: &Letter, sealed: &[u8]) -> String {
     let opened = open(gateway, sealed);
-    let source = gateway.config().sources.get(&letter.source);
+    // Not the letter's: one that couldn't be opened when it came has none.
+    let source = opened.as_ref().map(|(parcel, _)| &parcel.source);
+    let source = source.and_then(|id| gateway.config().sources.get(id));
     let passes = source
         .and_then(Option::as_ref)
         .is_some_and(|source| !source.phi.redacts());
