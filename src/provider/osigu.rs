@@ -370,8 +370,11 @@ fn read_envelope<'a>(
     }
     if let Some(kind) = kind {
         attributes.time = kind.instant.and_then(|field| data.instant(field));
-        let version = data.text("version");
-        step = kind.step(&emitted, version.as_deref().map_or(0, version_number));
+        let version = match &content.data {
+            Data::Prescription(data) => data.entity.version.as_deref(),
+            _ => None,
+        };
+        step = kind.step(&emitted, version.map_or(0, version_number));
     }
     if context.phi.redacts() {
         content = read_redacted(original, kind, notes, context)?;
