@@ -233,6 +233,23 @@ describe('dedupe = "kv"', () => {
     assert.equal((await send(event, "kv")).code, "duplicate");
   });
 
+  test("lets through what comes before the first is through, and nothing afterwards: 100 resends in a second while the origin takes 300 ms (measured)", async (t) => {
+    const event = dispense();
+    rule(event, { delay: 300 });
+    const answers = await Promise.all(
+      Array.from({ length: 100 }, async (_, place) => {
+        await sleep(place * 10);
+        return send(event, "kv");
+      }),
+    );
+    const codes = answers.map(({ code }) => code);
+    const deliveries = origin.of(event.id).length;
+    t.diagnostic(`100 in a second: ${deliveries} delivered, ${codes.filter((code) => code === "duplicate").length} duplicates`);
+    assert.equal(codes.filter((code) => code === "delivered").length, deliveries);
+    assert.ok(deliveries >= 2 && deliveries < 100, `${deliveries} delivered`);
+    assert.equal(codes.at(-1), "duplicate");
+  });
+
   test("lets resends through for as long as KV says what was (measured, with KV stale for 2 s of the 60 s that it may be)", async (t) => {
     const event = dispense();
     const STALE_MS = 2000;
