@@ -760,6 +760,7 @@ fn health(config: &Config) -> String {
 fn content(gateway: &Gateway, letter: &Letter, frame: Option<&[u8]>) -> String {
     let opened = frame.and_then(|frame| prepare::open_parcel(gateway, KINDS, frame));
     let sources = &gateway.config().sources;
+    // Not the letter's: one that couldn't be opened when it came has none.
     let source = opened
         .as_ref()
         .and_then(|(parcel, _)| sources.get(&parcel.source));

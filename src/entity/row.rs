@@ -345,8 +345,13 @@ impl Entity {
             }
         }
         let entry = self.held(event, fence, now)?;
+        // While it was attempted it was said to be remembered a lease longer: the edge cache, and a copy on an older page, go by that.
+        let said = match entry.status {
+            Status::Attempting(_) => entry.until,
+            _ => now,
+        };
         entry.status = Status::Committed(receipt);
-        entry.until = now.after(window);
+        entry.until = now.after(window).max(said);
         self.expires = self.expires.max(now.after(window));
         Ok(true)
     }

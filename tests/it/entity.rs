@@ -1039,10 +1039,14 @@ impl Queue {
             Stands::Attempting { fence, until, .. } => fence == newest && now < until,
             _ => false,
         };
+        // For as long as an attempt said, at least.
+        let until = match *stands {
+            Stands::Attempting { until, .. } => until.max(now.after(window)),
+            _ => now.after(window),
+        };
         match reply {
             Ok(Reply::Settled(Ok(()))) if holds => {
                 assert!(written > 0);
-                let until = now.after(window);
                 *stands = Stands::Settled {
                     receipt,
                     fence: newest,
@@ -1080,7 +1084,6 @@ impl Queue {
             }
             Err(Failure::Injected) => {
                 if fault == Some(Fault::After) && holds {
-                    let until = now.after(window);
                     *stands = Stands::Settled {
                         receipt,
                         fence: newest,
@@ -1206,9 +1209,12 @@ fn a_message_that_is_faster_than_the_commit_of_its_request_makes_no_fault_of_it(
         settle(&store, &release_request(1, sent), START),
         (Err(LeaseLost), 0)
     );
-    assert_eq!(claim(&store, claim_of(1), START), (duplicate(WINDOW), 0));
+    assert_eq!(
+        claim(&store, claim_of(1), START),
+        (duplicate(LEASE + LONG), 0)
+    );
     let again = message_claim(1, sent);
-    assert_eq!(claim(&store, again, START), (duplicate(WINDOW), 0));
+    assert_eq!(claim(&store, again, START), (duplicate(LEASE + LONG), 0));
 }
 
 #[test]
@@ -1258,6 +1264,24 @@ fn an_attempt_that_lapses_never_loses_the_receipt() {
 }
 
 #[test]
+fn a_receipt_is_remembered_for_as_long_as_was_said_while_it_was_attempted() {
+    let store = Memory::default();
+    let sent = enqueue(&store, 1, START);
+    let fence = granted_to_message(&store, 1, sent, START);
+    assert_eq!(claim(&store, claim_of(1), START).0, queued(LEASE + LONG));
+    let commit = Request::Commit {
+        entity: entity(1),
+        event: event(1),
+        fence,
+        receipt: Receipt::Delivered,
+        window: LONG,
+    };
+    assert_eq!(settle(&store, &commit, START), (Ok(()), 1));
+    let told = claim(&store, claim_of(1), START).0;
+    assert_eq!(told, duplicate(LEASE + LONG));
+}
+
+#[test]
 fn as_many_attempts_as_there_may_be_leases_lose_no_receipt_when_they_lapse() {
     let store = Memory::default();
     let count = u32::try_from(MAX_LEASED).unwrap();
@@ -1297,7 +1321,7 @@ fn a_queued_event_on_an_older_page_waits_for_its_message_like_any_other() {
     (300..440).for_each(|n| deliver(&store, n, START));
     assert_eq!(
         claim(&store, message_claim(1, sent), START),
-        (duplicate(WINDOW), 0)
+        (duplicate(LEASE + LONG), 0)
     );
 }
 

@@ -156,8 +156,9 @@ describe("workerd is killed", { concurrency: true }, () => {
       const worker = await start(state, "message", options);
       const event = dispense();
       assert.equal((await send(worker, event)).code, "enqueued");
-      const began = Date.now();
       await stalled(worker);
+      // No earlier than the claim.
+      const began = Date.now();
       assert.equal(origin.of(event.id).length, 1);
       await worker.kill("SIGKILL");
 
@@ -179,6 +180,36 @@ describe("workerd is killed", { concurrency: true }, () => {
       assert.equal(origin.of(event.id).length, 2);
       assertSameEvent(event);
       assert.equal((await send(reopened, event)).code, "duplicate");
+    } finally {
+      await platform.close();
+    }
+  });
+
+  test("after an event was enqueued and before that was committed: its message is delivered, once, and the sender's retry is a duplicate", async () => {
+    const state = newState();
+    const platform = await startPlatform();
+    try {
+      const options = { destination: { delivery: "queue" }, platform };
+      for (const takenBefore of [true, false]) {
+        const hold = platform.fault({ on: "queue.deliver", how: "hang" });
+        if (takenBefore) platform.clearFaults();
+        const worker = await start(state, "enqueued", options);
+        const event = dispense();
+        const { answer } = sendAndForget(worker, event);
+        await stalled(worker);
+        if (takenBefore) await until(() => worker.records().some(({ code }) => code === "delivered"), { what: "the delivery" });
+        await worker.kill("SIGKILL");
+        assert.equal(await answer, "no answer");
+        assert.equal(hold.hits, takenBefore ? 0 : 1);
+        platform.clearFaults();
+        const reopened = await start(state, undefined, options);
+        await until(() => origin.of(event.id).length > 0, { what: "the delivery" });
+        await platform.idle();
+        assert.equal((await send(reopened, event)).code, "duplicate");
+        await platform.idle();
+        assert.equal(origin.of(event.id).length, 1);
+        await reopened.kill();
+      }
     } finally {
       await platform.close();
     }
@@ -211,7 +242,8 @@ describe("workerd is killed", { concurrency: true }, () => {
     const state = newState();
     const worker = await start(state);
     const events = Array.from({ length: 60 }, dispense);
-    for (const event of events) rule(event, { delay: 20 });
+    // The last ones are under way when it is killed, however slow everything is.
+    events.forEach((event, place) => rule(event, { delay: place < 40 ? 20 : 2000 }));
     const answers = [];
     const sending = events.map(async (event, place) => {
       await sleep(place * 5);

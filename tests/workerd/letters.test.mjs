@@ -297,6 +297,19 @@ describe("redelivery", () => {
     assert.deepEqual(new Set(origin.of(event.id).map(({ headers }) => headers["webhook-id"])).size, 1);
   });
 
+  test("asked for twice at once is one", async () => {
+    const event = dispense();
+    const letter = await lost(at, event);
+    origin.clear();
+    const answers = await Promise.all(Array.from({ length: 4 }, () => at.api("POST", `/${letter.id}/redeliver`)));
+    assert.deepEqual([...new Set(answers.map(({ status }) => status))], [202]);
+    await at.platform.idle();
+    await at.platform.advance(OURS, 60_000);
+    await at.platform.idle();
+    assert.equal(origin.of(event.id).length, 2);
+    assert.equal((await letterOf(at, event)).redeliveries, 1);
+  });
+
   test("that the queue doesn't take is 502, the letter waits on, and is redelivered by the next call", async () => {
     const event = dispense();
     const letter = await lost(at, event);

@@ -1,5 +1,5 @@
 // The Worker, standing still where the variable STALL says, for somebody to kill it there: "delivery" has a claim and no delivery yet, "commit" has a delivery and no commit yet,
-// "message" is the same of a message, while requests go through.
+// "message" is the same of a message, while requests go through; "enqueued" is a request whose message is sent and which has no commit yet, while messages go through.
 
 import production from "../../../src/worker/entry.mjs";
 
@@ -17,27 +17,30 @@ globalThis.fetch = (...request) => (stall === "delivery" ? forever() : send(...r
 /// A class of its own, as the binding is: a plain object would be a variable.
 class Stalling {
   #objects;
+  #commits;
 
-  constructor(objects) {
+  constructor(objects, commits) {
     this.#objects = objects;
+    this.#commits = commits;
   }
 
   getByName(name) {
     const object = this.#objects.getByName(name);
-    return { serve: (message) => (stall === "commit" && message[1] === COMMIT ? forever() : object.serve(message)) };
+    return { serve: (message) => (this.#commits && message[1] === COMMIT ? forever() : object.serve(message)) };
   }
 }
 
-const stalling = (env) => ({ ...env, ENTITIES: new Stalling(env.ENTITIES) });
+/// Where STALL is one of `where`, commits stand still.
+const stalling = (env, where) => ({ ...env, ENTITIES: new Stalling(env.ENTITIES, where.includes(env.STALL)) });
 
 export default {
   fetch(request, env, ctx) {
     stall = env.STALL;
-    return production.fetch(request, stalling(env), ctx);
+    return production.fetch(request, stalling(env, ["commit", "enqueued"]), ctx);
   },
   queue(batch, env, ctx) {
-    stall = env.STALL === "message" ? "commit" : env.STALL;
-    return production.queue(batch, stalling(env), ctx);
+    stall = env.STALL;
+    return production.queue(batch, stalling(env, ["commit", "message"]), ctx);
   },
   scheduled: production.scheduled,
 };
