@@ -285,6 +285,28 @@ proptest! {
     }
 }
 
+#[test]
+fn only_a_prescription_has_a_version_and_one_of_another_type_is_none() {
+    let mut world = World::new();
+    let mut told = |id: &str, kind: &str, data: &str| {
+        let end = world.send(&body(id, kind, data));
+        (end.record.ordering, end.record.notes)
+    };
+    let issued = "prescription.issued";
+    let of_version = |version: &str| format!(r#"{{"prescription_id":"rx_1","version":{version}}}"#);
+    let in_order = Some("in_order");
+    assert_eq!(told("evt_1", issued, &of_version(r#""v2""#)), (in_order, 0));
+    let superseded = Some("superseded");
+    assert_eq!(
+        told("evt_2", issued, &of_version(r#""v1.9""#)),
+        (superseded, 0)
+    );
+    // It can't be compared: that is noted, once.
+    assert_eq!(told("evt_3", issued, &of_version("1")), (in_order, 1));
+    let other = r#"{"dispensation_id":"dsp_1","version":1}"#;
+    assert_eq!(told("evt_4", "dispensing.started", other), (in_order, 0));
+}
+
 // ── rows from before there was an order ──
 
 /// A row as version 1 wrote it: a voided authorization, one event that was delivered and one that is leased.
