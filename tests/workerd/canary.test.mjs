@@ -245,6 +245,7 @@ test("every outcome comes about, each with one record in the log", async () => {
   const original = event();
 
   for (const type of osigu.EVENT_TYPES) await ends("delivered", send(worker, event(type).body));
+  await ends("withheld", send(worker, event("authorization.created").body));
   await ends("delivered", send(worker, original.body, { source: "original" }));
   await ends("delivered", send(worker, event(`Dispensing.${MARK}`).body));
   await ends("delivered", send(worker, event("dispensing.completed", { envelope: { api_version: MARK } }).body));

@@ -145,7 +145,8 @@ describe('dedupe = "kv"', () => {
       platform.fault({ on: "kv.put", how });
       const { status, code, took, record, cost } = await sendLogged(event, "kv");
       assert.deepEqual([status, code], [200, "delivered"]);
-      assert.deepEqual([record.commit, record.level], ["commit_failed", "error"]);
+      // KV takes a key once a second: of duplicates that race one is never remembered, and nobody has to do anything about it.
+      assert.deepEqual([record.commit, record.level], ["commit_failed", "info"]);
       assert.equal(cost.kv_writes, 2, "it is tried twice");
       assert.ok(took < 9000, `${took} ms`);
       platform.clearFaults();
