@@ -4,12 +4,13 @@
 
 use std::ops::Range;
 
-use crate::auth::{KeyId, Opened, Proof, Verified};
+use crate::auth::{KeyId, Opened, Proof, Strength, Verified};
 use crate::bytes::{Reader, Writer};
 use crate::entity::{EntityKey, EventHash, Fence};
 use crate::time::Timestamp;
 
-const VERSION: u8 = 1;
+/// Version 1 had one header, of Osigu's; messages of it may still be under way.
+const VERSION: u8 = 2;
 
 /// Why something authentic can't be delivered for good. The code of each is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +101,8 @@ pub struct Parcel {
     pub received_at: Timestamp,
     /// What authentication learnt.
     pub proof: Proof,
-    /// The sender's signature header.
-    pub signature: Option<String>,
+    /// The sender's headers that go on with its own bytes, by name.
+    pub headers: Vec<(String, String)>,
     /// The trace context, if it was well-formed.
     pub traceparent: Option<String>,
     /// What it was claimed as, and the lease under which it was sent; `None`: it was sent without a claim.
@@ -124,15 +125,22 @@ impl Parcel {
             r#type,
             webhook_id,
         } = &self.label;
-        Writer::with_capacity(self.body.len() + 512)
+        let proof = &self.proof;
+        let head = Writer::with_capacity(self.body.len() + 512)
             .u8(VERSION)
             .block(self.source.as_bytes())
             .i64(self.received_at.0)
-            .block(self.proof.key.as_str().as_bytes())
-            .i64(self.proof.signed_at.0)
-            .i64(self.proof.stale_by.unwrap_or(i64::MIN))
-            .optional(self.signature.as_deref())
-            .optional(self.traceparent.as_deref())
+            .block(proof.key.as_str().as_bytes())
+            .u8(proof.strength as u8)
+            .i64(proof.signed_at.map_or(i64::MIN, |at| at.0))
+            .optional(proof.signed_id.as_deref())
+            .i64(proof.stale_by.unwrap_or(i64::MIN))
+            .u8(u8::try_from(self.headers.len()).unwrap_or(u8::MAX));
+        let headers = self.headers.iter().take(usize::from(u8::MAX));
+        let head = headers.fold(head, |head, (name, value)| {
+            head.block(name.as_bytes()).block(value.as_bytes())
+        });
+        head.optional(self.traceparent.as_deref())
             .raw(&self.claimed.map_or([0; 16], |claimed| claimed.entity.0))
             .raw(&self.claimed.map_or([0; 16], |claimed| claimed.event.0))
             .u64(self.claimed.map_or(u64::MAX, |claimed| claimed.fence.0))
@@ -150,18 +158,37 @@ impl Parcel {
     pub fn read(opened: &Opened) -> Option<Self> {
         let mut reader = Reader::new(opened.bytes());
         let reader = &mut reader;
-        if reader.u8()? != VERSION {
+        let version = reader.u8()?;
+        if ![1, VERSION].contains(&version) {
             return None;
         }
+        let source = reader.text()?.to_owned();
+        let received_at = Timestamp(reader.i64()?);
+        let known = |number: i64| Some(number).filter(|&number| number != i64::MIN);
+        let key = KeyId::new(reader.text()?);
+        let (proof, headers) = if version == 1 {
+            let mut proof = Proof::of(key, Strength::Signature);
+            proof.signed_at = Some(Timestamp(reader.i64()?));
+            proof.stale_by = known(reader.i64()?);
+            let signature = reader.optional()?;
+            let header = signature.map(|value| ("x-osigu-signature".to_owned(), value));
+            (proof, header.into_iter().collect())
+        } else {
+            let mut proof = Proof::of(key, Strength::from_u8(reader.u8()?)?);
+            proof.signed_at = known(reader.i64()?).map(Timestamp);
+            proof.signed_id = reader.optional()?;
+            proof.stale_by = known(reader.i64()?);
+            let mut headers = Vec::new();
+            for _ in 0..reader.u8()? {
+                headers.push((reader.text()?.to_owned(), reader.text()?.to_owned()));
+            }
+            (proof, headers)
+        };
         let parcel = Self {
-            source: reader.text()?.to_owned(),
-            received_at: Timestamp(reader.i64()?),
-            proof: Proof {
-                key: KeyId::new(reader.text()?),
-                signed_at: Timestamp(reader.i64()?),
-                stale_by: Some(reader.i64()?).filter(|&by| by != i64::MIN),
-            },
-            signature: reader.optional()?,
+            source,
+            received_at,
+            proof,
+            headers,
             traceparent: reader.optional()?,
             claimed: Some(Claimed {
                 entity: EntityKey(reader.array()?),

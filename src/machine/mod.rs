@@ -190,6 +190,8 @@ struct Facts {
     received_at: Timestamp,
     deadline: Timestamp,
     event_id: Option<String>,
+    /// What a sender that asks who is there wants to hear.
+    challenge: Option<String>,
     record: Record,
     /// What it is about, if it is about a message.
     message: Option<Handed>,
@@ -296,6 +298,7 @@ impl Machine {
             received_at,
             deadline: received_at.after(DEADLINE),
             event_id: None,
+            challenge: None,
             record: Record::default(),
             message: None,
         };
@@ -312,6 +315,7 @@ impl Machine {
             received_at: now,
             deadline: now.after(MESSAGE_DEADLINE),
             event_id: None,
+            challenge: None,
             record: Record::default(),
             message: Some(Handed {
                 role,
@@ -353,6 +357,7 @@ impl Machine {
             received_at: now,
             deadline: now.after(DEADLINE),
             event_id: None,
+            challenge: None,
             record: Record::default(),
             message: Some(Handed {
                 role: None,
