@@ -23,7 +23,9 @@ const API_KEY: &str = "api_key";
 pub(super) struct Configured<'t> {
     pub(super) form: Option<Form>,
     pub(super) sender: Option<Sender>,
-    keys: Option<Vec<NamedKey<'t>>>,
+    keys: Vec<NamedKey<'t>>,
+    /// Whether those are all of them.
+    keys_sound: bool,
     /// Where its setting is, the secret's name, its value.
     api_key: Option<(String, String, String)>,
 }
@@ -50,12 +52,12 @@ impl Parser<'_> {
         let (form, api_key) = self.form(table, preset);
         let algorithm = form.as_ref().map(Form::algorithm);
         self.check_unsigned(table, algorithm);
-        let keys = match algorithm {
+        let (keys, keys_sound) = match algorithm {
             Some(Algorithm::None) => {
                 if table.get("keys").is_some() {
                     self.fault(&table.at("keys"), "doesn't go with algorithm = \"none\"");
                 }
-                Some(Vec::new())
+                (Vec::new(), true)
             }
             _ => self.named_keys(table),
         };
@@ -64,6 +66,7 @@ impl Parser<'_> {
             form,
             sender,
             keys,
+            keys_sound,
             api_key,
         }
     }
@@ -84,7 +87,7 @@ impl Parser<'_> {
         tolerance: Duration,
         stale: Stale,
     ) -> Option<Authentication> {
-        let keys = configured.keys?;
+        let keys = configured.keys;
         let texts: Vec<KeyText<'_>> = keys
             .iter()
             .map(|key| KeyText {
@@ -104,6 +107,9 @@ impl Parser<'_> {
                 return None;
             }
         };
+        if !configured.keys_sound {
+            return None;
+        }
         let scheme = match configured.api_key {
             None => scheme,
             Some((path, name, text)) => match scheme.with_api_key(&text) {
@@ -201,7 +207,7 @@ impl Parser<'_> {
         (form.filter(|_| self.faults.len() == before), api_key)
     }
 
-    fn named_keys<'t>(&mut self, table: &Table<'t>) -> Option<Vec<NamedKey<'t>>> {
+    fn named_keys<'t>(&mut self, table: &Table<'t>) -> (Vec<NamedKey<'t>>, bool) {
         let mut keys: Vec<NamedKey<'t>> = Vec::new();
         let mut sound = true;
         for (path, value) in self.array(table, "keys", true) {
@@ -232,7 +238,7 @@ impl Parser<'_> {
         }
         self.check_count(table, "keys", MAX_KEYS);
         let counted = !keys.is_empty() && keys.len() <= MAX_KEYS;
-        (sound && counted).then_some(keys)
+        (keys, sound && counted)
     }
 
     fn sender(
