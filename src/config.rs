@@ -104,6 +104,8 @@ pub struct Source {
     pub window: Duration,
     /// What remembers it.
     pub dedupe: Dedupe,
+    /// Whether a code that was taken back is kept from the destination.
+    pub withhold_superseded: bool,
     /// Whether the sender is known to send again what wasn't taken.
     pub retries: bool,
     /// Whether the operator takes it that what the origin doesn't take may be lost.
@@ -552,6 +554,7 @@ impl Parser<'_> {
                 "edge_cache",
                 "retry_policy",
                 "accept_loss",
+                "withhold_superseded",
                 "phi",
                 "phi_key",
                 "destination",
@@ -619,6 +622,7 @@ impl Parser<'_> {
         let mut api_versions = self.texts(&table, "accept_api_versions");
         let provider_slug = self.text(&table, "provider_slug", false).map(str::to_owned);
         let dedupe = self.dedupe(&table);
+        let withhold_superseded = self.bool(&table, "withhold_superseded").unwrap_or(true);
         let accepts_loss = self.bool(&table, "accept_loss").unwrap_or(false);
         let policy = self.choice(&table, "retry_policy", &["documented", "unknown"], false);
         let phi = self.phi(&table);
@@ -687,6 +691,7 @@ impl Parser<'_> {
             max_body,
             window,
             dedupe,
+            withhold_superseded,
             retries,
             accepts_loss,
             routes,

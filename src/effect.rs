@@ -150,13 +150,25 @@ pub enum Done<'a> {
     TimedOut,
 }
 
-/// What the sender gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the sender gets, or an operator. `Debug` doesn't show its body: that may be a dead letter.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
+    /// `Allow`, where the method is the wrong one.
+    pub allow: Option<&'static str>,
     /// A JSON object: the code, and the event id once authenticated.
     pub body: String,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("retry_after", &self.retry_after)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
 }

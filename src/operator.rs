@@ -1,22 +1,23 @@
 //! The operator's side: the API over dead letters, the faults of the configuration, and what the cron says. Decided here, performed by the shell, as a [`Machine`] is.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::auth::{Key, KeyId, Opened, Sealed};
+use crate::auth::{Key, KeyId, Sealed};
 use crate::config::{Alert, Config, DELIVERIES, Fault};
 use crate::effect::{Answer, Delivery, Done, Effect, Verdict};
 use crate::entity::{Reply, Request};
 use crate::letters::{
     Count, Filter, LETTERS_OBJECT, Letter, LetterId, LetterReply, LetterRequest, MAX_LISTED,
 };
+use crate::machine::prepare::{self, Unpacked};
 use crate::machine::{Gateway, Machine, Redelivery};
 use crate::outcome::Level;
-use crate::parcel::Parcel;
 use crate::record::Record;
 use crate::time::{Timestamp, to_text};
 
@@ -29,8 +30,8 @@ const BULK: u32 = 25;
 const DEFAULT_LISTED: u32 = 50;
 const LETTERS_PATH: &str = "/v1/dead-letters";
 
-/// A request of an operator.
-#[derive(Clone, Copy, Debug)]
+/// A request of an operator. `Debug` doesn't show the key.
+#[derive(Clone, Copy)]
 pub struct Call<'a> {
     /// In capitals.
     pub method: &'a str,
@@ -40,6 +41,16 @@ pub struct Call<'a> {
     pub authorization: Option<&'a str>,
     /// Names and values, decoded.
     pub query: &'a [(String, String)],
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("authorized", &self.authorization.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a call ends.
@@ -121,6 +132,8 @@ impl Ending {
 #[derive(Debug)]
 pub struct Operator {
     state: State,
+    /// The methods of the path.
+    allow: Option<&'static str>,
     began: Timestamp,
     record: Record,
 }
@@ -130,13 +143,15 @@ enum State {
     /// A page of so many.
     Listing(u32),
     Reading,
+    /// Its content is in KV.
+    Fetching(Box<Letter>, [u8; 32]),
     Removing,
     /// What is to be redelivered is listed: so many at most.
     Gathering(u32),
     Redelivering(Bulk, Step),
     Counting,
     Alerting,
-    Limiting,
+    Limiting(Ending),
     Ended,
 }
 
@@ -160,6 +175,8 @@ struct Bulk {
 #[derive(Debug)]
 enum Step {
     Reading(LetterId),
+    /// Its content is in KV.
+    Fetching(LetterId, u32, [u8; 32]),
     /// On its way to the queue, or to its origin.
     Sending(LetterId, u32, Box<Machine>),
     Marking(LetterId),
@@ -181,19 +198,26 @@ impl Operator {
     /// Takes a call.
     pub fn begin(gateway: &Gateway, call: Call<'_>, now: Timestamp) -> (Self, Effect) {
         let mut operator = Self::new(now);
-        let Some(keys) = &gateway.config().operator_keys else {
-            return operator.end(Ending::PathUnknown, None, now);
-        };
-        let Some(key) = authorized(keys.usable(now), call.authorization) else {
+        let keys = gateway.config().operator_keys.as_ref();
+        let key = keys.and_then(|keys| authorized(keys.usable(now), call.authorization));
+        let Some(key) = key else {
+            let ending = match keys {
+                Some(_) => Ending::OperatorUnauthorized,
+                None => Ending::PathUnknown,
+            };
             if gateway.config().bindings.rate_limit {
-                operator.state = State::Limiting;
+                operator.state = State::Limiting(ending);
                 let key = "/operator".to_owned();
                 return (operator, Effect::Limit { key });
             }
-            return operator.end(Ending::OperatorUnauthorized, None, now);
+            return operator.end(ending, None, now);
         };
         operator.record.key_id = Some(key.as_str().to_owned());
         match route(call) {
+            Err(Refused(ending, about)) if ending == Ending::MethodNotAllowed => {
+                operator.allow = methods(call.path);
+                operator.end(ending, about, now)
+            }
             Err(Refused(ending, about)) => {
                 let about = about.map(|text| json_of(&Problem { problem: &text }));
                 operator.end(ending, about, now)
@@ -238,12 +262,11 @@ impl Operator {
     /// Goes on with what came of the last effect.
     pub fn resume(mut self, gateway: &Gateway, done: &Done<'_>, now: Timestamp) -> (Self, Effect) {
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Limiting => {
-                let sample = gateway.config().sample.max(1);
+            State::Limiting(ending) => {
+                let (sample, is_sample) = gateway.samples();
                 let limited = matches!(done, Done::Limited);
                 self.record.sampled = limited.then_some(sample);
-                let logged = !limited || gateway.entropy().number() % sample == 0;
-                self.finish(Ending::OperatorUnauthorized, None, logged, now)
+                self.finish(ending, None, !limited || is_sample, now)
             }
             State::Listing(limit) => match self.reply(done) {
                 Some(LetterReply::Listed(letters)) => {
@@ -258,12 +281,22 @@ impl Operator {
             },
             State::Reading => match self.reply(done) {
                 Some(LetterReply::Read(Some((letter, sealed)))) => {
-                    let content = content(gateway, &letter, &sealed);
-                    self.end(Ending::DeadLetterRead, Some(content), now)
+                    match prepare::unpack(gateway, &sealed) {
+                        Unpacked::Pointer(hash) => {
+                            let state = State::Fetching(Box::new(letter), hash);
+                            self.get(&hash, state, now)
+                        }
+                        Unpacked::Frame(frame) => self.show(gateway, &letter, Some(frame), now),
+                        Unpacked::Nothing => self.show(gateway, &letter, None, now),
+                    }
                 }
                 Some(LetterReply::Read(None)) => self.end(Ending::DeadLetterUnknown, None, now),
                 _ => self.end(Ending::StoreUnavailable, None, now),
             },
+            State::Fetching(letter, hash) => {
+                let frame = fetched(&hash, done);
+                self.show(gateway, &letter, frame, now)
+            }
             State::Removing => match self.reply(done) {
                 Some(LetterReply::Done(true)) => self.end(Ending::DeadLetterDeleted, None, now),
                 Some(LetterReply::Done(false)) => self.end(Ending::DeadLetterUnknown, None, now),
@@ -299,6 +332,7 @@ impl Operator {
     fn new(now: Timestamp) -> Self {
         Self {
             state: State::Ended,
+            allow: None,
             began: now,
             record: Record::default(),
         }
@@ -321,18 +355,17 @@ impl Operator {
         match step {
             Step::Reading(id) => match self.reply(done) {
                 Some(LetterReply::Read(Some((letter, sealed)))) => {
-                    let Some((parcel, opened)) = open(gateway, &sealed) else {
-                        bulk.failed.push((id, Ending::DeadLetterUnreadable));
-                        return self.next(bulk, now);
-                    };
-                    let redelivery = Redelivery {
-                        parcel,
-                        opened: &opened,
-                        nonce: id.nonce(letter.redeliveries),
-                        queued: gateway.config().bindings.has_queue(DELIVERIES),
-                    };
-                    let (machine, effect) = Machine::redeliver(gateway, redelivery, now);
-                    self.sending(bulk, id, letter.redeliveries, machine, effect, now)
+                    let before = letter.redeliveries;
+                    match prepare::unpack(gateway, &sealed) {
+                        Unpacked::Pointer(hash) => {
+                            let step = Step::Fetching(id, before, hash);
+                            self.get(&hash, State::Redelivering(bulk, step), now)
+                        }
+                        Unpacked::Frame(frame) => {
+                            self.redeliver(gateway, bulk, id, before, Some(frame), now)
+                        }
+                        Unpacked::Nothing => self.redeliver(gateway, bulk, id, before, None, now),
+                    }
                 }
                 Some(LetterReply::Read(None)) => {
                     bulk.failed.push((id, Ending::DeadLetterUnknown));
@@ -343,6 +376,10 @@ impl Operator {
                     self.next(bulk, now)
                 }
             },
+            Step::Fetching(id, before, hash) => {
+                let frame = fetched(&hash, done);
+                self.redeliver(gateway, bulk, id, before, frame, now)
+            }
             Step::Sending(id, before, machine) => {
                 let (machine, effect) = machine.resume(gateway, done, now);
                 self.sending(bulk, id, before, machine, effect, now)
@@ -356,6 +393,30 @@ impl Operator {
                 self.next(bulk, now)
             }
         }
+    }
+
+    fn redeliver(
+        self,
+        gateway: &Gateway,
+        mut bulk: Bulk,
+        id: LetterId,
+        before: u32,
+        frame: Option<&[u8]>,
+        now: Timestamp,
+    ) -> (Self, Effect) {
+        let opened = frame.and_then(|frame| prepare::open_parcel(gateway, KINDS, frame));
+        let Some((parcel, opened)) = opened else {
+            bulk.failed.push((id, Ending::DeadLetterUnreadable));
+            return self.next(bulk, now);
+        };
+        let redelivery = Redelivery {
+            parcel,
+            opened: &opened,
+            nonce: id.nonce(before),
+            queued: gateway.config().bindings.has_queue(DELIVERIES),
+        };
+        let (machine, effect) = Machine::redeliver(gateway, redelivery, now);
+        self.sending(bulk, id, before, machine, effect, now)
     }
 
     fn sending(
@@ -415,6 +476,7 @@ impl Operator {
 
     fn counted(mut self, gateway: &Gateway, count: Count, now: Timestamp) -> (Self, Effect) {
         self.record.dead_letters = Some(count.kept);
+        self.record.withheld = Some(count.withheld).filter(|&count| count > 0);
         self.record.waiting = Some(count.waiting);
         let age = count.oldest.map(|oldest| oldest.until(now).as_secs());
         self.record.oldest_age_seconds = age;
@@ -441,6 +503,25 @@ impl Operator {
             timeout: ASK_TIMEOUT.min(left.max(Duration::from_secs(1))),
         };
         (self, effect)
+    }
+
+    fn get(mut self, hash: &[u8; 32], state: State, now: Timestamp) -> (Self, Effect) {
+        self.record.kv_reads += 1;
+        self.state = state;
+        let key = prepare::body_key(hash);
+        let timeout = ASK_TIMEOUT.min(now.until(self.began.after(DEADLINE)));
+        (self, Effect::Get { key, timeout })
+    }
+
+    fn show(
+        self,
+        gateway: &Gateway,
+        letter: &Letter,
+        frame: Option<&[u8]>,
+        now: Timestamp,
+    ) -> (Self, Effect) {
+        let content = content(gateway, letter, frame);
+        self.end(Ending::DeadLetterRead, Some(content), now)
     }
 
     fn reply(&mut self, done: &Done<'_>) -> Option<LetterReply> {
@@ -478,6 +559,7 @@ impl Operator {
         let answer = Answer {
             status,
             retry_after: None,
+            allow: self.allow,
             body,
         };
         self.state = State::Ended;
@@ -551,6 +633,18 @@ fn route(call: Call<'_>) -> Result<Route, Refused> {
     }
 }
 
+/// The methods of a path that there is.
+fn methods(path: &str) -> Option<&'static str> {
+    let rest = path.strip_prefix(LETTERS_PATH).unwrap_or(path);
+    match rest.split('/').collect::<Vec<_>>().as_slice() {
+        ["", "healthz"] => Some("GET, HEAD"),
+        [""] => Some("GET"),
+        ["", "redeliver"] | ["", _, "redeliver"] => Some("POST"),
+        ["", _] => Some("GET, DELETE"),
+        _ => None,
+    }
+}
+
 fn filter(query: &[(String, String)], limit: u32, known: &[&str]) -> Result<Filter, Refused> {
     let invalid = |name: &str, problem: &str| {
         Refused(Ending::ParameterInvalid, Some(format!("{name}: {problem}")))
@@ -572,8 +666,10 @@ fn filter(query: &[(String, String)], limit: u32, known: &[&str]) -> Result<Filt
             return Err(invalid(name, "stands there twice"));
         }
         match name.as_str() {
-            "source" => filter.source = Some(value.clone()).filter(|text| !text.is_empty()),
-            "code" => filter.code = Some(value.clone()).filter(|text| !text.is_empty()),
+            // As a variable that isn't set leaves it: that isn't "all of them".
+            _ if value.is_empty() => return Err(invalid(name, "is empty")),
+            "source" => filter.source = Some(value.clone()),
+            "code" => filter.code = Some(value.clone()),
             "since" => {
                 filter.since = Timestamp::parse_rfc3339(value).ok_or_else(|| {
                     invalid(
@@ -615,14 +711,15 @@ fn cursor_at((at, id): Place) -> String {
     format!("{}.{id}", at.0)
 }
 
-/// The parcel of a letter.
-fn open(gateway: &Gateway, sealed: &[u8]) -> Option<(Parcel, Opened)> {
-    let frame = sealed.strip_prefix(&[1])?;
-    let kinds = [Sealed::Letter, Sealed::Delivery];
-    let opened = kinds
-        .into_iter()
-        .find_map(|what| gateway.open(what, frame).ok())?;
-    Some((Parcel::read(&opened)?, opened))
+/// What a letter holds: one that the platform moved is a delivery still.
+const KINDS: &[Sealed] = &[Sealed::Letter, Sealed::Delivery];
+
+/// What KV had under the hash.
+fn fetched<'d>(hash: &[u8; 32], done: &Done<'d>) -> Option<&'d [u8]> {
+    match done {
+        Done::Replied(frame) if prepare::is_hash(hash, frame) => Some(*frame),
+        _ => None,
+    }
 }
 
 fn alert_delivery(alert: &Alert, count: Count, age: Option<u64>, now: Timestamp) -> Delivery {
@@ -660,9 +757,13 @@ fn health(config: &Config) -> String {
 }
 
 /// A letter with what the sender sent: as text, or in base64 where it isn't any. Where a source holds patient data back, so does this.
-fn content(gateway: &Gateway, letter: &Letter, sealed: &[u8]) -> String {
-    let opened = open(gateway, sealed);
-    let source = gateway.config().sources.get(&letter.source);
+fn content(gateway: &Gateway, letter: &Letter, frame: Option<&[u8]>) -> String {
+    let opened = frame.and_then(|frame| prepare::open_parcel(gateway, KINDS, frame));
+    let sources = &gateway.config().sources;
+    // Not the letter's: one that couldn't be opened when it came has none.
+    let source = opened
+        .as_ref()
+        .and_then(|(parcel, _)| sources.get(&parcel.source));
     let passes = source
         .and_then(Option::as_ref)
         .is_some_and(|source| !source.phi.redacts());

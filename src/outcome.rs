@@ -33,6 +33,8 @@ pub enum Outcome {
     Enqueued,
     /// Authentic, and not deliverable for good: it is in the dead-letter queue.
     DeadLettered,
+    /// A later event has ended its effect: it is kept among the dead letters, and not handed on.
+    Withheld,
     /// It was delivered before.
     Duplicate,
     /// Another request with the same event is under way.
@@ -114,10 +116,11 @@ const fn spec(status: u16, code: &'static str, level: Level, retry_after: Option
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Delivered,
         Self::Enqueued,
         Self::DeadLettered,
+        Self::Withheld,
         Self::Duplicate,
         Self::InFlight,
         Self::ChallengeAnswered,
@@ -154,6 +157,7 @@ impl Outcome {
             Self::Delivered               => spec(200, "delivered",                  Info,  None),
             Self::Enqueued                => spec(200, "enqueued",                   Info,  None),
             Self::DeadLettered            => spec(200, "dead_lettered",              Error, None),
+            Self::Withheld                => spec(200, "withheld",                   Warn,  None),
             Self::Duplicate               => spec(200, "duplicate",                  Info,  None),
             Self::InFlight                => spec(503, "in_flight",                  Info,  Some(5)),
             Self::ChallengeAnswered       => spec(200, "challenge_answered",         Info,  None),
@@ -185,8 +189,15 @@ impl Outcome {
 
     /// Whether a message that ended like this is done with. Everything else is tried again.
     pub fn is_settled(self) -> bool {
-        use Outcome::{DeadLetterKept, DeadLettered, Delivered, Duplicate, Enqueued};
-        let settled = [Delivered, Duplicate, Enqueued, DeadLettered, DeadLetterKept];
+        use Outcome::{DeadLetterKept, DeadLettered, Delivered, Duplicate, Enqueued, Withheld};
+        let settled = [
+            Delivered,
+            Duplicate,
+            Enqueued,
+            DeadLettered,
+            Withheld,
+            DeadLetterKept,
+        ];
         settled.contains(&self)
     }
 
@@ -200,6 +211,8 @@ impl Outcome {
                 | Self::ContentTypeUnsupported
                 | Self::BodyTooLarge
                 | Self::BodyIncomplete
+                | Self::Overloaded
+                | Self::SourceMisconfigured
                 | Self::SignatureMissing
                 | Self::SignatureMalformed
                 | Self::SignatureMismatch

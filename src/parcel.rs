@@ -30,11 +30,13 @@ pub enum Reason {
     AttemptsUsedUp = 6,
     /// A message of ours that can't be opened: its key is gone, or it isn't ours.
     MessageUnreadable = 7,
+    /// A later event has ended its effect: a code that was taken back isn't to be handed on.
+    WithheldSuperseded = 8,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BodyMalformed,
         Self::EventInvalid,
         Self::EnvironmentMismatch,
@@ -42,6 +44,7 @@ impl Reason {
         Self::DeliveryRejected,
         Self::AttemptsUsedUp,
         Self::MessageUnreadable,
+        Self::WithheldSuperseded,
     ];
 
     /// Its stable name.
@@ -54,6 +57,7 @@ impl Reason {
             Self::DeliveryRejected => "delivery_rejected",
             Self::AttemptsUsedUp => "attempts_used_up",
             Self::MessageUnreadable => "message_unreadable",
+            Self::WithheldSuperseded => "withheld_superseded",
         }
     }
 

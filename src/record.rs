@@ -49,6 +49,9 @@ pub struct Record {
     /// The event's sequence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
+    /// How the event stands in the order of its entity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordering: Option<&'static str>,
     /// Known fields of another type than documented.
     #[serde(skip_serializing_if = "is_zero")]
     pub notes: usize,
@@ -94,7 +97,10 @@ pub struct Record {
     /// How many dead letters a call was about, or are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<u64>,
-    /// How many of those that are kept weren't redelivered.
+    /// How many of those that are kept were withheld on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<u64>,
+    /// How many of the others weren't redelivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u64>,
     /// How long ago the oldest of those was received.

@@ -73,13 +73,15 @@ async function read(request) {
   return length <= MAX_BODY_BYTES ? Buffer.concat(chunks) : undefined;
 }
 
-/// What the event does to its entity. An event older than what was applied is kept, and changes nothing.
+/// What the event does to its entity. An event older than what was applied is kept, and changes nothing; so is one that rxgate says is superseded.
 ///
 /// `data.state` is the entity's state after all that rxgate has taken so far: an `approved` that comes after a `voided` says `voided`. So the state is what
 /// to apply, and not the type.
 export function apply(entity, event) {
-  if (entity && event.sequence <= entity.sequence) return undefined;
-  return { sequence: event.sequence, state: event.data.state ?? entity?.state, type: event.type };
+  // A source that KV alone dedupes gives no `sequence`: then when the sender emitted it has to do.
+  const sequence = event.sequence ?? event.rxemittedat ?? "";
+  if (event.rxordering === "superseded" || (entity && sequence <= entity.sequence)) return undefined;
+  return { sequence, state: event.data.state ?? entity?.state, type: event.type };
 }
 
 // ┌─────────────────────────────────────────────────────────────────────────────────────────────┐

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::aead::{Aead, AeadInOut, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +18,7 @@ pub const NONCE_BYTES: usize = 12;
 /// AES-256.
 const KEY_BYTES: usize = 32;
 const VERSION: u8 = 1;
+const TAG_BYTES: usize = 16;
 
 /// What is sealed. It is part of what the tag covers, so that one thing can't be passed off as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,18 +128,25 @@ impl SealKeys {
         (!keys.is_empty() && keys.len() <= MAX_SEAL_KEYS).then_some(Self(keys))
     }
 
-    /// Seals with the first key. The nonce has to be random: never the same twice under one key.
-    pub fn seal(&self, what: Sealed, nonce: [u8; NONCE_BYTES], plain: &[u8]) -> Option<Vec<u8>> {
+    /// Seals with the first key, behind `front`, which stays in clear. The nonce has to be random: never the same twice under one key.
+    pub fn seal(
+        &self,
+        what: Sealed,
+        nonce: [u8; NONCE_BYTES],
+        front: &[u8],
+        plain: &[u8],
+    ) -> Option<Vec<u8>> {
         let key = self.0.first()?;
         let head = head(&key.id);
-        let covered = covered(what, &head);
-        let payload = Payload {
-            msg: plain,
-            aad: &covered,
-        };
-        let text = key.cipher.encrypt(&Nonce::from(nonce), payload).ok()?;
-        let room = Writer::with_capacity(head.len() + NONCE_BYTES + text.len());
-        Some(room.raw(&head).raw(&nonce).raw(&text).done())
+        let before = front.len() + head.len() + NONCE_BYTES;
+        let room = Writer::with_capacity(before + plain.len() + TAG_BYTES);
+        let mut sealed = room.raw(front).raw(&head).raw(&nonce).raw(plain).done();
+        let text = sealed.get_mut(before..)?;
+        let (nonce, covered) = (Nonce::from(nonce), covered(what, &head));
+        let cipher = &key.cipher;
+        let tag = cipher.encrypt_inout_detached(&nonce, &covered, text.into());
+        sealed.extend_from_slice(&tag.ok()?);
+        Some(sealed)
     }
 
     /// Opens, with the key that is named in front.
@@ -195,7 +203,7 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_with_the_key_that_sealed_it() {
         let old = keys(vec![key("a", 1)]);
-        let sealed = old.seal(Sealed::Letter, [7; 12], b"plain").unwrap();
+        let sealed = old.seal(Sealed::Letter, [7; 12], b"", b"plain").unwrap();
         assert!(!sealed.windows(5).any(|window| window == b"plain"));
         let open = |keys: &SealKeys, what| keys.open(what, &sealed).map(|o| o.bytes().to_vec());
         assert_eq!(open(&old, Sealed::Letter), Ok(b"plain".to_vec()));
@@ -215,7 +223,7 @@ mod tests {
     #[test]
     fn no_bit_of_it_can_be_changed() {
         let keys = keys(vec![key("a", 1), key("c", 1)]);
-        let sealed = keys.seal(Sealed::Letter, [7; 12], b"plain").unwrap();
+        let sealed = keys.seal(Sealed::Letter, [7; 12], b"", b"plain").unwrap();
         for place in 0..sealed.len() {
             for bit in 0..8 {
                 let mut changed = sealed.clone();

@@ -3,11 +3,13 @@
 //! The Durable Object, the store of the native tests and the property test's subject all do the same: load, apply, save.
 
 mod layout;
+mod order;
 mod row;
 mod serve;
 mod wire;
 
 pub use layout::{Agreed, Layout, LayoutRefused, LayoutRequest, Objects};
+pub use order::{Life, Node, Ordering, Progress, version_number};
 pub use row::{
     Claim, ClaimRequest, Claimant, Entity, Fence, LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED,
     MAX_PAGES, Page, Receipt, Row, RowCorrupt,
@@ -96,6 +98,12 @@ pub struct Step {
     pub state: u8,
     /// When the sender says that it happened.
     pub at: crate::time::Timestamp,
+    /// Whose life it is.
+    pub life: Life,
+    /// Which of that life's events it is.
+    pub node: u8,
+    /// The version of what it tells of, where there are several; 0: none.
+    pub version: u32,
 }
 
 impl Step {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{EventHash, Step};
+use super::{EventHash, Ordering, Progress, Step};
 use crate::bytes::{Reader, Writer};
 use crate::time::Timestamp;
 
@@ -19,8 +19,9 @@ pub const MAX_LEASED: usize = 256;
 /// A lapsed lease is kept for so long, for its holder to commit late if nobody has taken the event since.
 const LAPSED_KEPT: Duration = Duration::from_secs(60);
 
-const VERSION: u8 = 1;
-const HEAD_BYTES: usize = 44;
+/// Version 1 had no progress.
+const VERSION: u8 = 2;
+const HEAD_BYTES: usize = 82;
 const ENTRY_BYTES: usize = 33;
 
 /// Proves that a lease is the newest for its event. Also the event's `sequence`: one number, always rising, see DESIGN.md §4.
@@ -60,6 +61,8 @@ pub enum Claim {
         fence: Fence,
         /// The entity's state after all that has been claimed so far; 0: none.
         state: u8,
+        /// How the event stands to all that has been claimed so far.
+        ordering: Ordering,
     },
     /// Somebody else holds a lease on the event.
     InFlight {
@@ -89,14 +92,17 @@ pub enum Receipt {
     Enqueued = 3,
     /// It is in the dead-letter queue.
     DeadLettered = 4,
+    /// It is in the dead-letter queue, since a later event ends its effect.
+    Withheld = 5,
 }
 
 impl Receipt {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Delivered,
         Self::Queued,
         Self::Enqueued,
         Self::DeadLettered,
+        Self::Withheld,
     ];
 
     pub(super) fn from_u8(code: u8) -> Option<Self> {
@@ -208,6 +214,7 @@ impl Entry {
 pub struct Entity {
     last: u64,
     top: Step,
+    progress: Progress,
     moved: bool,
     expires: Timestamp,
     /// The page that was written last; 0: none.
@@ -234,7 +241,8 @@ impl Entity {
     }
 
     fn read_head(&mut self, reader: &mut Reader<'_>) -> Option<()> {
-        if reader.u8()? != VERSION {
+        let version = reader.u8()?;
+        if version != VERSION && version != 1 {
             return None;
         }
         self.moved = reader.u8()? & 1 == 1;
@@ -243,7 +251,11 @@ impl Entity {
             rank: reader.u8()?,
             state: reader.u8()?,
             at: Timestamp(reader.i64()?),
+            ..Step::default()
         };
+        if version == VERSION {
+            self.progress = Progress::read(reader)?;
+        }
         self.expires = Timestamp(reader.i64()?);
         self.last_page = reader.u32()?;
         read_entries(reader, &mut self.head)
@@ -274,8 +286,22 @@ impl Entity {
             .last
             .saturating_add(1)
             .max(u64::try_from(now.0).unwrap_or(0));
-        if request.step.rank > 0 && request.step.outranks(&self.top) {
-            self.top = request.step;
+        let Step {
+            rank,
+            state,
+            at,
+            life,
+            node,
+            version,
+        } = request.step;
+        let ordering = self.progress.place(life, node, at, version);
+        if rank > 0 && request.step.outranks(&self.top) {
+            self.top = Step {
+                rank,
+                state,
+                at,
+                ..Step::default()
+            };
         }
         self.head.retain(|entry| entry.event != request.event);
         let lapses = now.after(request.lease);
@@ -295,6 +321,7 @@ impl Entity {
         Claim::Granted {
             fence: Fence(self.last),
             state: self.top.state,
+            ordering,
         }
     }
 
@@ -318,8 +345,13 @@ impl Entity {
             }
         }
         let entry = self.held(event, fence, now)?;
+        // While it was attempted it was said to be remembered a lease longer: the edge cache, and a copy on an older page, go by that.
+        let said = match entry.status {
+            Status::Attempting(_) => entry.until,
+            _ => now,
+        };
         entry.status = Status::Committed(receipt);
-        entry.until = now.after(window);
+        entry.until = now.after(window).max(said);
         self.expires = self.expires.max(now.after(window));
         Ok(true)
     }
@@ -359,6 +391,7 @@ impl Entity {
         if !self.top.outranks(&other.top) {
             self.top = other.top;
         }
+        self.progress.merge(&other.progress);
         let ours = self.head.iter().chain(&self.older);
         let mut newest: BTreeMap<EventHash, Fence> = BTreeMap::new();
         for Entry { event, fence, .. } in ours {
@@ -402,7 +435,10 @@ impl Entity {
             .u64(self.last)
             .u8(self.top.rank)
             .u8(self.top.state)
-            .i64(self.top.at.0)
+            .i64(self.top.at.0);
+        let head = self
+            .progress
+            .write(head)
             .i64(self.expires.0)
             .u32(self.last_page);
         pages.push(Page {

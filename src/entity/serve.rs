@@ -23,14 +23,18 @@ pub trait Store {
     /// Records the layout.
     fn record_layout(&self, packed: &[u8]) -> Result<(), Self::Error>;
 
-    /// Keeps a letter, unless one of its id is there.
+    /// Keeps a letter. One of its id that is there stays, unless the new one was received after that one was (or was redelivered, or deleted): then it takes its place, waiting.
     fn keep(&self, letter: &Letter, sealed: &[u8]) -> Result<(), Self::Error>;
 
     /// Letters that haven't expired at `now`, by the time of their receipt and their id.
     fn list(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Letter>, Self::Error>;
 
-    /// A letter and its content.
-    fn letter(&self, id: LetterId) -> Result<Option<(Letter, Vec<u8>)>, Self::Error>;
+    /// A letter that hasn't expired at `now`, and its content.
+    fn letter(
+        &self,
+        id: LetterId,
+        now: Timestamp,
+    ) -> Result<Option<(Letter, Vec<u8>)>, Self::Error>;
 
     /// Deletes a letter, and says whether it was there. A message of it that comes later doesn't bring it back.
     fn remove(&self, id: LetterId, now: Timestamp) -> Result<bool, Self::Error>;
@@ -122,7 +126,7 @@ pub fn serve<S: Store>(store: &S, message: &[u8], now: Timestamp) -> Result<Repl
                 LetterReply::Kept
             }
             LetterRequest::List(filter) => LetterReply::Listed(store.list(&filter, now)?),
-            LetterRequest::Read(id) => LetterReply::Read(store.letter(id)?),
+            LetterRequest::Read(id) => LetterReply::Read(store.letter(id, now)?),
             LetterRequest::Remove(id) => LetterReply::Done(store.remove(id, now)?),
             LetterRequest::Mark(id, before) => LetterReply::Done(store.mark(id, before, now)?),
             LetterRequest::Count => LetterReply::Count(store.count(now)?),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::layout::{read_objects, write_objects};
 use super::{
     Agreed, Claim, ClaimRequest, Claimant, EntityKey, EventHash, Fence, LayoutRefused,
-    LayoutRequest, LeaseLost, Receipt, Step,
+    LayoutRequest, LeaseLost, Life, Ordering, Receipt, Step,
 };
 use crate::bytes::{Reader, Writer};
 use crate::letters::{LetterReply, LetterRequest};
@@ -113,6 +113,9 @@ impl Request {
             .u8(claim.step.rank)
             .u8(claim.step.state)
             .i64(claim.step.at.0)
+            .u8(claim.step.life as u8)
+            .u8(claim.step.node)
+            .u32(claim.step.version)
             .u64(millis(claim.lease))
             .u64(millis(claim.window))
             .block(moved.as_deref().unwrap_or_default()),
@@ -192,6 +195,9 @@ impl Request {
                     rank: reader.u8()?,
                     state: reader.u8()?,
                     at: Timestamp(reader.i64()?),
+                    life: Life::from_u8(reader.u8()?)?,
+                    node: reader.u8()?,
+                    version: reader.u32()?,
                 },
                 lease: span(reader)?,
                 window: span(reader)?,
@@ -218,7 +224,11 @@ impl Reply {
             Self::Layout(Err(refused)) => {
                 writer.u8(2).u32(refused.recorded).u64(millis(refused.wait))
             }
-            Self::Claim(Claim::Granted { fence, state }) => writer.u8(3).u64(fence.0).u8(*state),
+            Self::Claim(Claim::Granted {
+                fence,
+                state,
+                ordering,
+            }) => writer.u8(3).u64(fence.0).u8(*state).u8(*ordering as u8),
             Self::Claim(Claim::InFlight { retry_after }) => writer.u8(4).u64(millis(*retry_after)),
             Self::Claim(Claim::Duplicate {
                 receipt,
@@ -259,6 +269,7 @@ impl Reply {
             3 => Self::Claim(Claim::Granted {
                 fence: Fence(reader.u64()?),
                 state: reader.u8()?,
+                ordering: Ordering::from_u8(reader.u8()?)?,
             }),
             4 => Self::Claim(Claim::InFlight {
                 retry_after: span(reader)?,

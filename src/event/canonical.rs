@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::Note;
+use crate::entity::Ordering;
 
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
@@ -142,6 +143,8 @@ pub struct Claimed {
     pub sequence: Option<u64>,
     /// The entity's state.
     pub state: Option<State>,
+    /// How it stands in the order of its entity.
+    pub ordering: Ordering,
     /// Whether it is known that the event wasn't delivered before.
     pub deduped: bool,
 }
@@ -387,7 +390,7 @@ pub struct ConfiguredData<'a> {
 }
 
 /// What the event is about.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Entity<'a> {
     /// Such as `authorization`.
@@ -622,6 +625,8 @@ fn changes_as_map<S: Serializer>(
 pub struct Prepared {
     attributes: Vec<u8>,
     data: Vec<u8>,
+    /// How `data` begins if the event has a code that a later event took back: so many bytes of it, and what stands there then.
+    without_code: Option<(usize, Vec<u8>)>,
 }
 
 impl Prepared {
@@ -630,6 +635,7 @@ impl Prepared {
         Self {
             attributes: write(attributes, 1024),
             data: write(data, body_len + body_len / 2 + 1024),
+            without_code: without_code(data),
         }
     }
 
@@ -637,7 +643,7 @@ impl Prepared {
     pub fn finish(&self, claimed: Claimed) -> Vec<u8> {
         let placement = Placement {
             sequence: claimed.sequence.map(|number| format!("{number:016}")),
-            rxordering: "unknown",
+            rxordering: claimed.ordering.name(),
             rxdedupe: (!claimed.deduped).then_some("unknown"),
         };
         let placement = write(&placement, 80);
@@ -654,10 +660,31 @@ impl Prepared {
             let _ = serde_json::to_writer(&mut event, &state);
             event.push(b',');
         }
-        event.extend_from_slice(members(&self.data));
+        let mut data = members(&self.data);
+        if claimed.ordering == Ordering::Superseded
+            && let Some((length, instead)) = &self.without_code
+        {
+            event.extend_from_slice(instead);
+            data = data.get(*length..).unwrap_or_default();
+        }
+        event.extend_from_slice(data);
         event.extend_from_slice(b"}}");
         event
     }
+}
+
+/// The entity of an authorization, which stands first in its data, as it is with its code and without: a code that was taken back must not look redeemable.
+fn without_code(data: &Data<'_>) -> Option<(usize, Vec<u8>)> {
+    let Data::Authorization(data) = data else {
+        return None;
+    };
+    data.entity.code.as_ref()?;
+    let bare = Entity {
+        code: None,
+        ..data.entity.clone()
+    };
+    let named = |entity: &Entity<'_>| [br#""entity":"#, write(entity, 256).as_slice()].concat();
+    Some((named(&data.entity).len(), named(&bare)))
 }
 
 /// These types hold text and JSON that was read before: writing them can't fail.

@@ -5,6 +5,7 @@ mod wire;
 pub use wire::{LetterReply, LetterRequest};
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +16,8 @@ use crate::time::Timestamp;
 
 /// The object that keeps them.
 pub const LETTERS_OBJECT: &str = "dead-letters-v1";
+/// What was deleted leaves its id for so long: in our two queues a message of it can't be older.
+pub const TOMBSTONE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// No list is longer.
 pub const MAX_LISTED: u32 = 100;
 
@@ -94,7 +97,7 @@ pub struct Filter {
     pub since: Timestamp,
     /// After this one, in the order of a list: by the time of receipt, then by id.
     pub after: Option<(Timestamp, LetterId)>,
-    /// Only those that weren't redelivered yet.
+    /// Only those that weren't redelivered yet; of what was withheld on purpose only where `code` asks for it.
     pub waiting: bool,
     /// So many at most.
     pub limit: u32,
@@ -105,7 +108,9 @@ pub struct Filter {
 pub struct Count {
     /// All that are kept.
     pub kept: u64,
-    /// Those that weren't redelivered.
+    /// Those that were withheld on purpose.
+    pub withheld: u64,
+    /// The others, as far as they weren't redelivered.
     pub waiting: u64,
     /// When the oldest of those was received.
     pub oldest: Option<Timestamp>,

@@ -10,7 +10,7 @@ pub enum LetterRequest {
     /// Keep one, unless it is kept already.
     Keep {
         /// Its metadata.
-        letter: Letter,
+        letter: Box<Letter>,
         /// Its content.
         sealed: Vec<u8>,
     },
@@ -69,7 +69,7 @@ impl LetterRequest {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         Some(match reader.u8()? {
             1 => Self::Keep {
-                letter: Letter::read(reader)?,
+                letter: Box::new(Letter::read(reader)?),
                 sealed: reader.block()?.to_vec(),
             },
             2 => Self::List(Filter {
@@ -107,6 +107,7 @@ impl LetterReply {
             Self::Count(count) => writer
                 .u8(6)
                 .u64(count.kept)
+                .u64(count.withheld)
                 .u64(count.waiting)
                 .i64(count.oldest.map_or(i64::MIN, |at| at.0)),
         }
@@ -125,6 +126,7 @@ impl LetterReply {
             5 => Self::Done(reader.u8()? == 1),
             6 => Self::Count(Count {
                 kept: reader.u64()?,
+                withheld: reader.u64()?,
                 waiting: reader.u64()?,
                 oldest: Some(Timestamp(reader.i64()?)).filter(|at| at.0 != i64::MIN),
             }),

@@ -3,7 +3,7 @@
 //! Read top-down. A request: authenticate → decode, validate, normalise → claim → deliver or enqueue or dead-letter → commit or release → answer. A message of our own
 //! queue goes the same way from "decode" on, and ends acknowledged or to be tried again.
 
-mod prepare;
+pub(crate) mod prepare;
 mod steps;
 
 use std::cell::{Cell, RefCell};
@@ -47,6 +47,8 @@ const QUEUES_LIFE: Duration = Duration::from_secs(28 * 24 * 3600);
 const COMMIT_RESERVE: Duration = Duration::from_secs(1);
 /// Of the deadline, kept for a queue to take what the origin didn't.
 const ENQUEUE_RESERVE: Duration = Duration::from_millis(1500);
+/// For a message that is given up, whatever was left of its own time.
+const GIVE_UP: Duration = Duration::from_secs(4);
 /// With less than this left a delivery isn't begun.
 const LEAST_DELIVERY: Duration = Duration::from_millis(500);
 /// No question to an object or a queue waits longer.
@@ -94,9 +96,15 @@ impl Gateway {
         &self.entropy
     }
 
-    pub(crate) fn seal(&self, what: Sealed, plain: &[u8]) -> Option<Vec<u8>> {
+    fn seal(&self, what: Sealed, front: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
         let keys = self.config.seal_keys.as_ref()?;
-        keys.seal(what, self.entropy.bytes()?, plain)
+        keys.seal(what, self.entropy.bytes()?, front, plain)
+    }
+
+    /// Beyond a rate limit one line in so many is written; whether this is one.
+    pub(crate) fn samples(&self) -> (u16, bool) {
+        let sample = self.config.sample.max(1);
+        (sample, self.entropy.number().is_multiple_of(sample))
     }
 
     pub(crate) fn open(&self, what: Sealed, sealed: &[u8]) -> Result<Opened, Unsealable> {
@@ -123,7 +131,7 @@ impl Gateway {
 }
 
 /// A message of a queue, as the platform hands it over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     /// The name of its queue.
     pub queue: &'a str,
@@ -133,6 +141,17 @@ pub struct Message<'a> {
     pub attempt: u16,
     /// When it was sent.
     pub sent_at: Timestamp,
+}
+
+impl std::fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("queue", &self.queue)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("attempt", &self.attempt)
+            .field("sent_at", &self.sent_at)
+            .finish()
+    }
 }
 
 /// A dead letter that is to be delivered after all.
@@ -185,7 +204,6 @@ enum Again {
 }
 
 /// What is known so far, for the end and the log.
-#[derive(Debug)]
 struct Facts {
     received_at: Timestamp,
     deadline: Timestamp,
@@ -197,13 +215,24 @@ struct Facts {
     message: Option<Handed>,
 }
 
+impl std::fmt::Debug for Facts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Facts")
+            .field("received_at", &self.received_at)
+            .field("deadline", &self.deadline)
+            .field("record", &self.record)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A message in the works.
 struct Handed {
     /// `None`: of a queue that isn't ours, or a dead letter that goes without a queue.
     role: Option<Role>,
     attempt: u16,
     sent_at: Timestamp,
-    /// The message itself, until it was given up.
+    /// The message itself, if it may have to be given up, and until it was.
     raw: Option<Vec<u8>>,
 }
 
@@ -233,6 +262,8 @@ struct Pending {
     /// Of the request that sent the message.
     fence: Fence,
     step: Step,
+    /// Whether it is kept from its destination if it turns out to be superseded.
+    withholds: bool,
     window: Duration,
     goods: Goods,
     parcel: Parcel,
@@ -321,9 +352,14 @@ impl Machine {
                 role,
                 attempt: message.attempt,
                 sent_at: message.sent_at,
-                raw: Some(message.body.to_vec()),
+                raw: None,
             }),
         };
+        if let Some(handed) = &mut facts.message
+            && (role == Some(Role::Keep) || handed.is_exhausted(now))
+        {
+            handed.raw = Some(message.body.to_vec());
+        }
         facts.record.attempt = Some(message.attempt);
         match role {
             None => facts.end(gateway, Outcome::QueueUnknown, None, now),
@@ -333,7 +369,7 @@ impl Machine {
                     let key = prepare::body_key(&hash);
                     facts.get(key, ASK_TIMEOUT, State::Fetching(role, hash), now)
                 }
-                prepare::Unpacked::Nothing => facts.unreadable(gateway, role, now),
+                prepare::Unpacked::Nothing => facts.unreadable(gateway, role, None, now),
             },
         }
     }
@@ -383,7 +419,7 @@ impl Machine {
                     facts.opened(gateway, role, frame, now)
                 }
                 // What isn't there may be on its way: KV remembers for a while that it had nothing.
-                _ => facts.end(gateway, Outcome::BodyMissing, None, now),
+                _ => facts.missing(gateway, role, now),
             },
             State::Looking(pending) => match (done, pending.dedupe) {
                 (Done::Replied(_), _) => facts.end(gateway, Outcome::Duplicate, None, now),
@@ -407,12 +443,21 @@ impl Machine {
             },
             State::Moving(pending, agreed) => match facts.reply(done) {
                 Some(Reply::Moved(pages)) => facts.claim(pending, agreed, Some(pages), now),
-                Some(Reply::Busy(wait)) => facts.end(gateway, Outcome::InFlight, Some(wait), now),
+                Some(Reply::Busy(wait)) if pending.retries || facts.message.is_some() => {
+                    facts.end(gateway, Outcome::InFlight, Some(wait), now)
+                }
+                // The leases are those of other events, as likely as not.
+                Some(Reply::Busy(_)) => facts.unclaimed(gateway, *pending, Outcome::InFlight, now),
                 _ => facts.unclaimed(gateway, *pending, Outcome::StoreUnavailable, now),
             },
             State::Claiming(pending, agreed) => match facts.reply(done) {
-                Some(Reply::Claim(Claim::Granted { fence, state })) => {
+                Some(Reply::Claim(Claim::Granted {
+                    fence,
+                    state,
+                    ordering,
+                })) => {
                     facts.record.sequence = Some(fence.0);
+                    facts.record.ordering = Some(ordering.name());
                     let hold = Hold::Object {
                         objects: agreed.objects,
                         entity: pending.entity,
@@ -423,6 +468,7 @@ impl Machine {
                     let claimed = Claimed {
                         sequence: Some(fence.0),
                         state: EntityState::from_u8(state),
+                        ordering,
                         deduped: true,
                     };
                     facts.hand_over(gateway, *pending, hold, claimed, now)
@@ -491,12 +537,10 @@ impl Machine {
             }
             State::Noting => facts.end(gateway, Outcome::Duplicate, None, now),
             State::Limiting(outcome) => {
-                let sample = gateway.config.sample.max(1);
+                let (sample, is_sample) = gateway.samples();
                 let limited = matches!(done, Done::Limited);
-                if limited {
-                    facts.record.sampled = Some(sample);
-                }
-                let logged = !limited || gateway.entropy.number() % sample == 0;
+                facts.record.sampled = limited.then_some(sample);
+                let logged = !limited || is_sample;
                 facts.answer(outcome, None, logged, now)
             }
             State::Keeping => match facts.reply(done) {

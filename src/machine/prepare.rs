@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Facts, Gateway, Goods, Pending, QUEUE_LIFE};
 use crate::auth::scheme::Head;
-use crate::auth::{Sealed, SignatureRefusal, Verified};
-use crate::bytes::{Reader, Writer};
+use crate::auth::{Opened, Sealed, SignatureRefusal, Verified};
+use crate::bytes::Reader;
 use crate::config::{Config, Destination, Origin, Road, Source, Target};
 use crate::delivery::{Format, choose, webhook_id};
 use crate::entity::{EntityKey, EventHash, Fence, body_digest, event_digest};
@@ -35,7 +35,7 @@ const FRAME: u8 = 1;
 const POINTER: u8 = 2;
 
 /// What a message of ours holds.
-pub(super) enum Unpacked<'a> {
+pub(crate) enum Unpacked<'a> {
     /// A sealed parcel.
     Frame(&'a [u8]),
     /// The hash of one, which is in KV.
@@ -54,7 +54,7 @@ pub(super) fn role(gateway: &Gateway, queue: &str) -> Option<Role> {
     known.map(|(_, role)| role)
 }
 
-pub(super) fn unpack<'a>(gateway: &Gateway, message: &'a [u8]) -> Unpacked<'a> {
+pub(crate) fn unpack<'a>(gateway: &Gateway, message: &'a [u8]) -> Unpacked<'a> {
     match message.split_first() {
         Some((&FRAME, frame)) => Unpacked::Frame(frame),
         Some((&POINTER, sealed)) => {
@@ -70,30 +70,40 @@ pub(super) fn unpack<'a>(gateway: &Gateway, message: &'a [u8]) -> Unpacked<'a> {
     }
 }
 
+/// What stands in front of a frame in a message.
+pub(super) const FRAME_FRONT: &[u8] = &[FRAME];
+
 /// The message that holds a frame itself.
-pub(crate) fn frame_message(frame: &[u8]) -> Vec<u8> {
-    Writer::with_capacity(1 + frame.len())
-        .u8(FRAME)
-        .raw(frame)
-        .done()
+pub(super) fn frame_message(frame: &[u8]) -> Vec<u8> {
+    [FRAME_FRONT, frame].concat()
 }
 
 /// The message that says where a frame is.
 pub(super) fn pointer_message(gateway: &Gateway, hash: &[u8; 32]) -> Option<Vec<u8>> {
-    let sealed = gateway.seal(Sealed::Pointer, hash)?;
-    Some(Writer::default().u8(POINTER).raw(&sealed).done())
+    gateway.seal(Sealed::Pointer, &[POINTER], hash)
+}
+
+/// The parcel in a frame that is of one of these kinds.
+pub(crate) fn open_parcel(
+    gateway: &Gateway,
+    kinds: &[Sealed],
+    frame: &[u8],
+) -> Option<(Parcel, Opened)> {
+    let mut opened = kinds.iter();
+    let opened = opened.find_map(|what| gateway.open(*what, frame).ok())?;
+    Some((Parcel::read(&opened)?, opened))
 }
 
 pub(super) fn hash_of(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-pub(super) fn is_hash(hash: &[u8; 32], bytes: &[u8]) -> bool {
+pub(crate) fn is_hash(hash: &[u8; 32], bytes: &[u8]) -> bool {
     hash_of(bytes) == *hash
 }
 
 /// Where a large body is in KV. Made of what was sealed, so it says nothing of the event, and no key is ever written twice.
-pub(super) fn body_key(hash: &[u8; 32]) -> String {
+pub(crate) fn body_key(hash: &[u8; 32]) -> String {
     format!("body/{}", hex(hash))
 }
 
@@ -213,6 +223,7 @@ fn pend(
         traceparent: parcel.traceparent.as_deref(),
     };
     let read = source.provider.read(verified, context);
+    let mut withholds = false;
     let (entity, digest, step, goods) = match read {
         Ok(decoded) => {
             let digest = event_digest(&source.id, &decoded.id);
@@ -232,6 +243,7 @@ fn pend(
                 Cow::Borrowed,
             );
             let entity = EntityKey::of(&source.id, &subject);
+            withholds = decoded.withholds;
             let goods = event(config, source, &decoded, verified.body().len(), facts);
             (entity, digest, decoded.step, goods)
         }
@@ -260,9 +272,6 @@ fn pend(
     } else {
         source.window
     };
-    if !of_message {
-        parcel.claimed = None;
-    }
     Pending {
         dedupe: source.dedupe,
         retries: source.retries,
@@ -270,6 +279,8 @@ fn pend(
         event,
         fence,
         step,
+        // What an operator has redelivered goes on, with its mark.
+        withholds: source.withhold_superseded && withholds && parcel.nonce.is_none(),
         window,
         goods,
         parcel,
@@ -350,11 +361,7 @@ pub(super) fn claimed(entity: EntityKey, event: EventHash, fence: Fence) -> Clai
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let room = String::with_capacity(bytes.len() * 2);
-    bytes.iter().fold(room, |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digits = |byte: &u8| [byte >> 4, byte & 15];
+    let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' - 10 + n });
+    bytes.iter().flat_map(digits).map(digit).collect()
 }

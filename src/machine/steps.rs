@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::prepare::{self, Role, claimed, frame_message, hash_of, hex, pointer_message};
+use super::prepare::{
+    self, FRAME_FRONT, Role, claimed, frame_message, hash_of, hex, pointer_message,
+};
 use super::{
-    ASK_TIMEOUT, Again, CACHE_LAG, COMMIT_RESERVE, ENQUEUE_RESERVE, Facts, GLANCE_TIMEOUT, Gateway,
-    Goods, Hold, LAYOUT_OBJECT, LEASE, LEAST_CACHED, LEAST_DELIVERY, LOOK_TIMEOUT,
+    ASK_TIMEOUT, Again, CACHE_LAG, COMMIT_RESERVE, ENQUEUE_RESERVE, Facts, GIVE_UP, GLANCE_TIMEOUT,
+    Gateway, Goods, Hold, LAYOUT_OBJECT, LEASE, LEAST_CACHED, LEAST_DELIVERY, LOOK_TIMEOUT,
     MAX_MESSAGE_BYTES, MESSAGE_LEASE, Machine, Otherwise, Pending, QUEUE_LIFE, QUEUES_LIFE,
     Shipment, State, has_own_queue,
 };
@@ -16,8 +18,8 @@ use crate::config::{DEAD_LETTERS, DELIVERIES, Dedupe, Origin, Road, Target};
 use crate::delivery::{Format, MAX_DELAY, backoff};
 use crate::effect::{Answer, Delivery, Done, Effect, Enqueue, Put, Verdict};
 use crate::entity::{
-    Agreed, ClaimRequest, Claimant, EntityKey, EventHash, Fence, LayoutRequest, Receipt, Reply,
-    Request,
+    Agreed, ClaimRequest, Claimant, EntityKey, EventHash, Fence, LayoutRequest, Ordering, Receipt,
+    Reply, Request,
 };
 use crate::event::{Claimed, Prepared};
 use crate::letters::{LETTERS_OBJECT, Letter, LetterId, LetterRequest};
@@ -178,6 +180,7 @@ impl Facts {
         let claimed = Claimed {
             sequence: None,
             state: None,
+            ordering: Ordering::Unknown,
             deduped,
         };
         self.hand_over(gateway, pending, hold, claimed, now)
@@ -187,7 +190,7 @@ impl Facts {
     pub(super) fn unclaimed(
         mut self,
         gateway: &Gateway,
-        pending: Pending,
+        mut pending: Pending,
         outcome: Outcome,
         now: Timestamp,
     ) -> (Machine, Effect) {
@@ -210,6 +213,7 @@ impl Facts {
         let claimed = Claimed {
             sequence: None,
             state: None,
+            ordering: Ordering::Unknown,
             deduped: false,
         };
         if let (Goods::Event(place, _), Some(Target::Origin(_))) =
@@ -228,6 +232,8 @@ impl Facts {
                 now,
             );
         }
+        // However often it comes meanwhile, it is one letter.
+        pending.parcel.claimed = Some(prepare::claimed(pending.entity, pending.event, Fence(0)));
         self.hand_over(gateway, pending, Hold::Nothing, claimed, now)
     }
 
@@ -248,6 +254,10 @@ impl Facts {
             }
             Goods::Event(place, prepared) => (place, prepared),
         };
+        if pending.withholds && claimed.ordering == Ordering::Superseded {
+            let reason = Reason::WithheldSuperseded;
+            return self.dead_letter(gateway, hold, pending.parcel, reason, now);
+        }
         let Some(destination) = gateway.destination(place) else {
             return self.release(gateway, hold, Outcome::SourceMisconfigured, None, now);
         };
@@ -278,11 +288,8 @@ impl Facts {
                     return self.enqueue_parcel(gateway, hold, parcel, none, otherwise, now);
                 }
                 let falls_back = origin.road == Road::DirectThenQueue && self.message.is_none();
-                let reserve = if falls_back {
-                    COMMIT_RESERVE + ENQUEUE_RESERVE
-                } else {
-                    COMMIT_RESERVE
-                };
+                // For the queue that takes what the origin doesn't: ours, or that of the dead letters.
+                let reserve = COMMIT_RESERVE + ENQUEUE_RESERVE;
                 let left = self.left(now).saturating_sub(reserve);
                 if left < LEAST_DELIVERY {
                     let otherwise = Otherwise::Release(Outcome::StoreUnavailable, None);
@@ -454,6 +461,10 @@ impl Facts {
             return self.release(gateway, hold, Outcome::DeliveryFailed, None, now);
         }
         parcel.label.reason = Some(reason);
+        let (receipt, outcome) = match reason {
+            Reason::WithheldSuperseded => (Receipt::Withheld, Outcome::Withheld),
+            _ => (Receipt::DeadLettered, Outcome::DeadLettered),
+        };
         parcel.claimed = hold.claimed().or(parcel.claimed);
         let shipment = Shipment {
             hold,
@@ -464,8 +475,8 @@ impl Facts {
                 delay: Duration::ZERO,
                 timeout: Duration::ZERO,
             },
-            receipt: Receipt::DeadLettered,
-            outcome: Outcome::DeadLettered,
+            receipt,
+            outcome,
             otherwise: Otherwise::Release(Outcome::DeadLetterFailed, None),
         };
         self.ship(gateway, shipment, Sealed::Letter, now)
@@ -479,17 +490,17 @@ impl Facts {
         what: Sealed,
         now: Timestamp,
     ) -> (Machine, Effect) {
-        let plain = std::mem::take(&mut shipment.message.body);
-        let small = plain.len() <= MAX_MESSAGE_BYTES;
+        let small = shipment.message.body.len() <= MAX_MESSAGE_BYTES;
         if shipment.message.text && small {
-            shipment.message.body = plain;
             return self.send(shipment, now);
         }
-        let Some(frame) = gateway.seal(what, &plain) else {
+        let plain = std::mem::take(&mut shipment.message.body);
+        let front: &[u8] = if small { FRAME_FRONT } else { &[] };
+        let Some(frame) = gateway.seal(what, front, &plain) else {
             return self.not_shipped(gateway, shipment, now);
         };
         if small {
-            shipment.message.body = frame_message(&frame);
+            shipment.message.body = frame;
             return self.send(shipment, now);
         }
         let hash = hash_of(&frame);
@@ -522,8 +533,11 @@ impl Facts {
             .left(now)
             .saturating_sub(COMMIT_RESERVE)
             .min(ASK_TIMEOUT);
-        let message = shipment.message.clone();
-        shipment.message.body = Vec::new();
+        let body = std::mem::take(&mut shipment.message.body);
+        let message = Enqueue {
+            body,
+            ..shipment.message.clone()
+        };
         let machine = Machine {
             state: State::Sending(Box::new(shipment)),
             facts: self,
@@ -685,12 +699,8 @@ impl Facts {
             Role::Deliver => &[Sealed::Delivery],
             Role::Keep => &[Sealed::Letter, Sealed::Delivery],
         };
-        let opened = kinds
-            .iter()
-            .find_map(|what| gateway.open(*what, frame).ok());
-        let read = opened.and_then(|opened| Some((Parcel::read(&opened)?, opened)));
-        let Some((parcel, opened)) = read else {
-            return self.unreadable(gateway, role, now);
+        let Some((parcel, opened)) = prepare::open_parcel(gateway, kinds, frame) else {
+            return self.unreadable(gateway, role, Some(frame), now);
         };
         if role == Role::Keep {
             return self.keep(gateway, Some(&parcel), frame_message(frame), now);
@@ -706,7 +716,7 @@ impl Facts {
         now: Timestamp,
     ) -> (Machine, Effect) {
         let Some(verified) = parcel.verified(opened) else {
-            return self.unreadable(gateway, Role::Deliver, now);
+            return self.unreadable(gateway, Role::Deliver, None, now);
         };
         match prepare::message(gateway, &verified, parcel, &mut self) {
             Err(outcome) => self.end(gateway, outcome, None, now),
@@ -714,20 +724,52 @@ impl Facts {
         }
     }
 
-    /// It can't be opened. Its key may come back, so it is tried again; as a dead letter it is kept as it is.
+    /// It can't be opened. Its key may come back, so it is tried again; as a dead letter it is kept as it is in the end: `frame`, if that was fetched already.
     pub(super) fn unreadable(
+        self,
+        gateway: &Gateway,
+        role: Role,
+        frame: Option<&[u8]>,
+        now: Timestamp,
+    ) -> (Machine, Effect) {
+        // Without any key nothing can be opened: that is no message's fault.
+        if gateway.config.seal_keys.is_none() {
+            return self.end(gateway, Outcome::MessageUnreadable, None, now);
+        }
+        let frame = frame.map(frame_message);
+        self.keep_raw(gateway, role, frame, Outcome::MessageUnreadable, now)
+    }
+
+    /// Its body isn't where it should be. As a dead letter it is kept without, in the end.
+    pub(super) fn missing(
         self,
         gateway: &Gateway,
         role: Role,
         now: Timestamp,
     ) -> (Machine, Effect) {
-        match role {
-            Role::Deliver => self.end(gateway, Outcome::MessageUnreadable, None, now),
-            Role::Keep => {
-                let message = self.message.as_ref();
-                let raw = message.and_then(|message| message.raw.clone());
-                self.keep(gateway, None, raw.unwrap_or_default(), now)
+        self.keep_raw(gateway, role, None, Outcome::BodyMissing, now)
+    }
+
+    fn keep_raw(
+        mut self,
+        gateway: &Gateway,
+        role: Role,
+        frame: Option<Vec<u8>>,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> (Machine, Effect) {
+        let raw = match &self.message {
+            Some(message) if role == Role::Keep && message.is_exhausted(now) => {
+                frame.or_else(|| message.raw.clone())
             }
+            _ => None,
+        };
+        match raw {
+            Some(raw) => {
+                self.record.problem = Some(outcome.spec().code);
+                self.keep(gateway, None, raw, now)
+            }
+            None => self.end(gateway, outcome, None, now),
         }
     }
 
@@ -738,7 +780,7 @@ impl Facts {
         sealed: Vec<u8>,
         now: Timestamp,
     ) -> (Machine, Effect) {
-        let letter = letter(gateway, parcel, &sealed, now);
+        let letter = Box::new(letter(gateway, parcel, &sealed, now));
         self.record.source = parcel.map(|parcel| parcel.source.clone());
         self.record.webhook_id.clone_from(&letter.webhook_id);
         self.record.dead_letter = Some(letter.id.to_string());
@@ -820,6 +862,8 @@ impl Facts {
             self.record.reason = Some(Reason::AttemptsUsedUp.code());
         }
         self.record.problem = Some(outcome.spec().code);
+        // Its time may be used up; nobody waits for it.
+        self.deadline = now.after(GIVE_UP);
         let shipment = Shipment {
             hold: Hold::Nothing,
             message: Enqueue {
@@ -860,6 +904,7 @@ impl Facts {
         let answer = Answer {
             status: spec.status,
             retry_after: retry_after.map(|span| span.as_millis().div_ceil(1000).max(1) as u64),
+            allow: (outcome == Outcome::MethodNotAllowed).then_some("POST"),
             body: answer_body(
                 spec.code,
                 reason,
@@ -878,7 +923,9 @@ impl Facts {
     fn log(&mut self, outcome: Outcome, now: Timestamp) -> crate::record::Record {
         let spec = outcome.spec();
         let mut record = std::mem::take(&mut self.record);
-        let alarming = record.unknown.is_some() || record.commit.is_some();
+        // KV takes a key once a second: of two duplicates that race one isn't remembered, and needn't be.
+        let uncommitted = record.commit.is_some() && record.store_calls > 0;
+        let alarming = record.unknown.is_some() || uncommitted;
         record.level = if alarming { Level::Error } else { spec.level }.name();
         record.code = spec.code;
         record.duration_ms = now.0.saturating_sub(self.received_at.0);

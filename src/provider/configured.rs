@@ -189,6 +189,7 @@ fn read_event<'a>(
         id: attributes.id.clone(),
         entity,
         step: Step::default(),
+        withholds: false,
         unknown,
         notes: notes.len(),
         attributes,

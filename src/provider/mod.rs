@@ -73,6 +73,8 @@ pub struct Decoded<'a> {
     pub entity: Option<String>,
     /// Where it stands in the life of its entity.
     pub step: Step,
+    /// Whether it hands out something that a later event may have taken back.
+    pub withholds: bool,
     /// Why it is `rx.unknown`, if it is.
     pub unknown: Option<Unknown>,
     /// The canonical attributes.

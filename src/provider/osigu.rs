@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{Context, Decoded, Refusal, UNKNOWN_TYPE, Unknown};
 use crate::auth::Verified;
-use crate::entity::Step;
+use crate::entity::{Life, Step, version_number};
 use crate::event::phi::{Class, Field, Shape, redact};
 use crate::event::{
     Account, Attributes, AuthorizationData, Change, Data, Diagnosis, DispenseData, Document,
@@ -69,6 +69,33 @@ const fn kind(
         about,
         instant,
         state,
+    }
+}
+
+impl Kind {
+    /// Its place in the life of its entity: what it says of the state, and where the published sequence has it.
+    fn step(&self, emitted: &str, version: u32) -> Step {
+        let life = match self.about {
+            About::Authorization => Life::Authorization,
+            About::Dispense => Life::Dispense,
+            About::Prescription => Life::Prescription,
+            About::Settlement => Life::Settlement,
+        };
+        let mut nodes = life.nodes().iter();
+        let node = nodes.position(|node| node.event_type == self.event_type);
+        let (rank, state) = self
+            .state
+            .map_or((0, 0), |(rank, state)| (rank, state as u8));
+        Step {
+            rank,
+            state,
+            at: Timestamp::parse_rfc3339(emitted).unwrap_or_default(),
+            life,
+            node: node
+                .and_then(|node| u8::try_from(node).ok())
+                .unwrap_or(u8::MAX),
+            version,
+        }
     }
 }
 
@@ -343,13 +370,11 @@ fn read_envelope<'a>(
     }
     if let Some(kind) = kind {
         attributes.time = kind.instant.and_then(|field| data.instant(field));
-        if let Some((rank, state)) = kind.state {
-            step = Step {
-                rank,
-                state: state as u8,
-                at: Timestamp::parse_rfc3339(&emitted).unwrap_or_default(),
-            };
-        }
+        let version = match &content.data {
+            Data::Prescription(data) => data.entity.version.as_deref(),
+            _ => None,
+        };
+        step = kind.step(&emitted, version.map_or(0, version_number));
     }
     if context.phi.redacts() {
         content = read_redacted(original, kind, notes, context)?;
@@ -372,6 +397,7 @@ fn read_envelope<'a>(
         id,
         entity,
         step,
+        withholds: kind.is_some_and(|kind| kind.event_type == "authorization.created"),
         unknown,
         attributes,
         data,

@@ -311,6 +311,7 @@ enum Head<'a> {
     Answer {
         status: u16,
         retry_after: Option<u64>,
+        allow: Option<&'static str>,
         answer_bytes: usize,
         /// `None`: no line.
         level: Option<&'static str>,
@@ -371,6 +372,7 @@ fn keep(handle: u32, (running, effect): (Running, Effect)) -> u32 {
             let head = Head::Answer {
                 status: answer.status,
                 retry_after: answer.retry_after,
+                allow: answer.allow,
                 answer_bytes: answer.body.len(),
                 level: record.as_ref().map(|record| record.level),
             };

@@ -6,7 +6,8 @@ use wasm_bindgen::prelude::{JsError, wasm_bindgen};
 use worker::{Date, DurableObject, Env, Request, Response, SqlStorage, SqlStorageValue, State};
 
 use crate::entity::{Cost, EntityKey, Page, RowCorrupt, Store, WireCorrupt, serve};
-use crate::letters::{Count, Filter, Letter, LetterId};
+use crate::letters::{Count, Filter, Letter, LetterId, TOMBSTONE};
+use crate::parcel::Reason;
 use crate::time::Timestamp;
 
 /// An entity has one row, and one more for each 64 events beyond its first 64. No rowid and no index on time: a claim writes one row.
@@ -24,8 +25,6 @@ const LETTERS_SCHEMA: &str = "
         redelivered INTEGER, redeliveries INTEGER NOT NULL DEFAULT 0, label BLOB, sealed BLOB
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS letters_by_time ON letters (received, id);";
-/// A message of a letter can't come later than this: the longest that a queue keeps one.
-const TOMBSTONE_MS: i64 = 15 * 24 * 3600 * 1000;
 
 /// One step of the walk that deletes what has expired.
 const SWEEP_ROWS: i64 = 5000;
@@ -248,6 +247,10 @@ impl<'a> Rows<'a> {
     }
 }
 
+fn millis(span: std::time::Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// A whole number. It comes as a float from JavaScript.
 fn number(value: &SqlStorageValue) -> Option<i64> {
     match value {
@@ -322,8 +325,11 @@ impl Store for Rows<'_> {
 
     fn keep(&self, letter: &Letter, sealed: &[u8]) -> Result<(), StoreFault> {
         self.open_letters()?;
+        // What was received after the one that is here was redelivered or deleted is news, and so is a later resend of one that waits; a late message of it isn't.
         self.run(
-            "INSERT INTO letters (id, received, source, code, expires, label, sealed) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO letters (id, received, source, code, expires, label, sealed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT DO UPDATE SET received = ?2, source = ?3, code = ?4, expires = ?5, label = ?6, sealed = ?7, redelivered = NULL
+             WHERE ?2 > COALESCE(redelivered, CASE WHEN label IS NULL THEN expires - ?8 END, received)",
             vec![
                 letter.id.0.to_vec().into(),
                 SqlStorageValue::Integer(letter.received_at.0),
@@ -332,6 +338,7 @@ impl Store for Rows<'_> {
                 SqlStorageValue::Integer(letter.expires_at.0),
                 letter.pack().into(),
                 sealed.to_vec().into(),
+                SqlStorageValue::Integer(millis(TOMBSTONE)),
             ],
         )
         .map(drop)
@@ -346,7 +353,8 @@ impl Store for Rows<'_> {
             .after
             .unwrap_or((Timestamp(i64::MIN), LetterId::default()));
         // JavaScript's whole numbers end at 2^53.
-        let bounded = |at: Timestamp| SqlStorageValue::Integer(at.0.max(-(1 << 53) + 1));
+        let most = (1 << 53) - 1;
+        let bounded = |at: Timestamp| SqlStorageValue::Integer(at.0.clamp(-most, most));
         let mut bindings = vec![
             SqlStorageValue::Integer(now.0),
             bounded(filter.since),
@@ -361,6 +369,10 @@ impl Store for Rows<'_> {
         }
         if filter.waiting {
             statement.push_str(" AND redelivered IS NULL");
+            if filter.code.is_none() {
+                statement.push_str(" AND code <> ?");
+                bindings.push(Reason::WithheldSuperseded.code().into());
+            }
         }
         statement.push_str(" ORDER BY received, id LIMIT ?");
         bindings.push(SqlStorageValue::Integer(filter.limit.into()));
@@ -368,11 +380,15 @@ impl Store for Rows<'_> {
         rows.iter().map(|row| letter_of(row)).collect()
     }
 
-    fn letter(&self, id: LetterId) -> Result<Option<(Letter, Vec<u8>)>, StoreFault> {
+    fn letter(
+        &self,
+        id: LetterId,
+        now: Timestamp,
+    ) -> Result<Option<(Letter, Vec<u8>)>, StoreFault> {
         self.open_letters()?;
         let rows = self.run(
-            "SELECT label, redelivered, redeliveries, sealed FROM letters WHERE id = ? AND label IS NOT NULL",
-            vec![id.0.to_vec().into()],
+            "SELECT label, redelivered, redeliveries, sealed FROM letters WHERE id = ? AND expires > ? AND label IS NOT NULL",
+            vec![id.0.to_vec().into(), SqlStorageValue::Integer(now.0)],
         )?;
         let Some(row) = rows.first() else {
             return Ok(None);
@@ -386,9 +402,10 @@ impl Store for Rows<'_> {
     fn remove(&self, id: LetterId, now: Timestamp) -> Result<bool, StoreFault> {
         self.open_letters()?;
         self.run(
-            "UPDATE letters SET label = NULL, sealed = NULL, source = '', code = '', expires = ? WHERE id = ? AND label IS NOT NULL",
+            "UPDATE letters SET label = NULL, sealed = NULL, source = '', code = '', expires = ?1 + ?2 WHERE id = ?3 AND expires > ?1 AND label IS NOT NULL",
             vec![
-                SqlStorageValue::Integer(now.0.saturating_add(TOMBSTONE_MS)),
+                SqlStorageValue::Integer(now.0),
+                SqlStorageValue::Integer(millis(TOMBSTONE)),
                 id.0.to_vec().into(),
             ],
         )?;
@@ -411,11 +428,15 @@ impl Store for Rows<'_> {
     fn count(&self, now: Timestamp) -> Result<Count, StoreFault> {
         self.open_letters()?;
         let rows = self.run(
-            "SELECT COUNT(*), COUNT(*) FILTER (WHERE redelivered IS NULL), MIN(received) FILTER (WHERE redelivered IS NULL)
-             FROM letters WHERE expires > ? AND label IS NOT NULL",
-            vec![SqlStorageValue::Integer(now.0)],
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE code = ?1), COUNT(*) FILTER (WHERE redelivered IS NULL AND code <> ?1),
+                 MIN(received) FILTER (WHERE redelivered IS NULL AND code <> ?1)
+             FROM letters WHERE expires > ?2 AND label IS NOT NULL",
+            vec![
+                Reason::WithheldSuperseded.code().into(),
+                SqlStorageValue::Integer(now.0),
+            ],
         )?;
-        let Some([kept, waiting, oldest]) = rows.first().map(Vec::as_slice) else {
+        let Some([kept, withheld, waiting, oldest]) = rows.first().map(Vec::as_slice) else {
             return Err(StoreFault::RowCorrupt);
         };
         let whole = |value| {
@@ -425,6 +446,7 @@ impl Store for Rows<'_> {
         };
         Ok(Count {
             kept: whole(kept),
+            withheld: whole(withheld),
             waiting: whole(waiting),
             oldest: number(oldest).map(Timestamp),
         })

@@ -11,8 +11,10 @@ const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 /// Messages of a batch that are in the works at a time: the platform opens six connections for one call, and a delivery that waits for one loses its time.
 const AT_A_TIME = 4;
+/// The platform takes a batch's acknowledgements only when all is through that waitUntil was given: one call that hangs would hold them all.
+const UNWAITED = { waitUntil() {} };
 /// What fails before it can be decided about is tried again after this.
-const RETRY_SECONDS = 60;
+const RETRY_SECONDS = 30;
 /// Bodies under way in this isolate, as far as they have arrived.
 const MAX_BODIES_BYTES = 32 * 1024 * 1024;
 /// For receiving a body: the deadline that the machine has for all of it.
@@ -53,10 +55,10 @@ export default {
     }
   },
 
-  async queue(batch, env, ctx) {
+  async queue(batch, env) {
     const waiting = [...batch.messages];
     const worker = async () => {
-      for (let message = waiting.shift(); message; message = waiting.shift()) await consume(message, batch.queue, env, ctx);
+      for (let message = waiting.shift(); message; message = waiting.shift()) await consume(message, batch.queue, env, UNWAITED);
     };
     await Promise.all(Array.from({ length: AT_A_TIME }, worker));
   },
@@ -90,7 +92,8 @@ async function consume(message, queue, env, ctx) {
     else message.retry({ delaySeconds: head.retry_seconds });
   } catch (fault) {
     logFault(fault);
-    message.retry({ delaySeconds: RETRY_SECONDS });
+    // Longer each time: what is wrong may be wrong for a night, and a hundred retries are all that there are.
+    message.retry({ delaySeconds: Math.min(3600, RETRY_SECONDS * 2 ** Math.min(message.attempts, 10)) });
   }
 }
 
@@ -98,7 +101,12 @@ async function consume(message, queue, env, ctx) {
 function bytesOf(body) {
   if (body instanceof ArrayBuffer) return new Uint8Array(body);
   if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
-  return encoder.encode(typeof body === "string" ? body : JSON.stringify(body) ?? "");
+  if (typeof body === "string") return encoder.encode(body);
+  try {
+    return encoder.encode(JSON.stringify(body) ?? "");
+  } catch {
+    return encoder.encode(String(body));
+  }
 }
 
 async function handle(request, env, ctx) {
@@ -107,9 +115,12 @@ async function handle(request, env, ctx) {
   const { pathname, searchParams } = new URL(request.url);
   if (pathname === "/healthz" && (request.method === "GET" || request.method === "HEAD") && !request.headers.has("authorization")) return health();
   if (pathname === "/healthz" || OPERATORS.test(pathname)) {
-    const authorization = request.headers.get("authorization")?.slice(0, 1024) ?? null;
+    const authorization = request.headers.get("authorization")?.slice(0, 8192) ?? null;
     const call = { method: request.method, path: pathname.slice(0, 1024), authorization, query: [...searchParams].slice(0, 16) };
-    return answer(await drive(core, core.operate(call, Date.now()), env, ctx));
+    const work = drive(core, core.operate(call, Date.now()), env, ctx);
+    // What was begun is ended, whether the operator waits or not.
+    ctx.waitUntil(work.catch(() => {}));
+    return answer(await work, { "cache-control": "no-store" });
   }
   const source = HOOK.exec(pathname)?.[1];
   const reading = source === undefined ? undefined : settings.sources[source];
@@ -138,20 +149,25 @@ async function handle(request, env, ctx) {
 }
 
 async function receiveAndDrive(request, limit, inbound, env, ctx) {
-  const room = { bytes: 0, since: inbound.receivedAt, forget: () => {} };
-  clear();
-  rooms.add(room);
+  const room = enter();
   try {
     await receive(request, limit, room, inbound);
     // Receiving took time: the instance may have been retired since.
     const core = currentCore(env);
     const first = core.begin(inbound, Date.now());
     inbound.body = EMPTY;
-    room.forget = () => core.abandon(first);
     return answer(await drive(core, first, env, ctx));
   } finally {
     leave(room);
   }
+}
+
+/// Everything that is under way has a place, so that what the platform ended can be found.
+function enter() {
+  clear();
+  const room = { bytes: 0, since: Date.now(), forget: () => {} };
+  rooms.add(room);
+  return room;
 }
 
 /// Takes so much of the isolate's room for bodies, if there is so much left.
@@ -216,6 +232,9 @@ const PERFORM = { ask, deliver, get, put, enqueue: send, limit };
 /// Performs one effect after the other, and answers the end.
 async function drive(core, first, env, ctx) {
   let effect = first;
+  if (!PERFORM[effect.head.do]) return effect;
+  const room = enter();
+  room.forget = () => core.abandon(effect);
   try {
     for (;;) {
       const perform = PERFORM[effect.head.do];
@@ -226,6 +245,8 @@ async function drive(core, first, env, ctx) {
   } catch (fault) {
     core.abandon(effect);
     throw fault;
+  } finally {
+    leave(room);
   }
 }
 
@@ -262,11 +283,11 @@ async function deliver({ head, body }) {
   }
 }
 
-function answer({ head, body }) {
+function answer({ head, body }, more = {}) {
   if (head.level) log(head.level, decoder.decode(body.subarray(head.answer_bytes)));
-  const headers = { "content-type": "application/json" };
+  const headers = { "content-type": "application/json", ...more };
   if (head.retry_after !== null) headers["retry-after"] = String(head.retry_after);
-  if (head.status === 405) headers.allow = "POST";
+  if (head.allow !== null) headers.allow = head.allow;
   return new Response(body.subarray(0, head.answer_bytes), { status: head.status, headers });
 }
 

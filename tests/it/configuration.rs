@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rxgate::auth::Stale;
-use rxgate::config::{Config, DEFAULT_BODY_BYTES, MAX_BODY_BYTES, MAX_VAR_BYTES, MAX_VARS};
+use rxgate::auth::{Authentication, Stale, TimestampedHmac};
+use rxgate::config::{
+    Bindings, Config, DEFAULT_BODY_BYTES, Dedupe, MAX_BODY_BYTES, MAX_VAR_BYTES, MAX_VARS, Origin,
+    Road, Source, Target,
+};
 use rxgate::delivery::{Format, Pattern, TargetFault, check_target};
 use rxgate::machine::Gateway;
 use serde_json::{Map, Value, json};
 
-use crate::support::{NOW, answer, secrets, signed, table, vars};
+use crate::support::{NOW, SEED, answer, bindings, secrets, signed, table, vars};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -17,7 +20,14 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 type Change<'a> = (&'a str, Value);
 
 fn parse(vars: &Map<String, Value>) -> Config {
-    Config::parse(vars, &secrets())
+    Config::parse(vars, &secrets(), bindings())
+}
+
+/// What a gateway without sources has.
+fn only_gateway() -> Map<String, Value> {
+    let mut vars = vars();
+    vars.retain(|name, _| name == "RXGATE");
+    vars
 }
 
 fn faults(vars: &Map<String, Value>) -> Vec<String> {
@@ -51,6 +61,14 @@ fn assert_faults(name: &str, changes: &[Change<'_>], expected: &[&str]) {
     assert_eq!(listed(&config), expected, "{changes:?}");
 }
 
+/// Osigu's scheme, at a source of Osigu's.
+fn scheme(source: &Source) -> &TimestampedHmac {
+    match &source.scheme {
+        Authentication::Timestamped(scheme) => scheme,
+        other => panic!("{other:?}"),
+    }
+}
+
 // ── what is read ──
 
 #[test]
@@ -60,8 +78,8 @@ fn the_least_configuration_is_sound_and_the_rest_has_defaults() {
     assert_eq!((config.shards, config.previous_shards), (16, None));
     let source = config.sources["osigu"].as_ref().unwrap();
     assert_eq!(source.id, "osigu");
-    assert_eq!(source.scheme.tolerance, Duration::from_secs(300));
-    assert_eq!(source.scheme.stale, Stale::Refuse);
+    assert_eq!(scheme(source).tolerance, Duration::from_secs(300));
+    assert_eq!(scheme(source).stale, Stale::Refuse);
     assert_eq!(source.max_body, DEFAULT_BODY_BYTES);
     assert_eq!(DEFAULT_BODY_BYTES, 256 * 1024);
     assert_eq!(source.window, 7 * DAY);
@@ -69,20 +87,32 @@ fn the_least_configuration_is_sound_and_the_rest_has_defaults() {
     assert_eq!(source.expected.provider_slug, None);
     assert_eq!(source.expected.api_versions, ["2026-01-01"]);
     assert_eq!((source.routes.len(), source.destination), (0, 0));
+    assert_eq!(source.dedupe, Dedupe::Exact { edge_cache: false });
+    assert_eq!((source.retries, source.accepts_loss), (true, false));
     let destination = config.destinations[0].as_ref().unwrap();
+    let origin = origin(&config, 0);
     assert_eq!(
-        (destination.id.as_str(), destination.url.as_str()),
+        (destination.id.as_str(), origin.url.as_str()),
         ("clinic", "https://clinic.example/rxgate")
     );
-    assert_eq!(destination.format, Format::Canonical);
-    assert_eq!(destination.headers.iter().count(), 0);
+    assert_eq!(origin.format, Format::Canonical);
+    assert_eq!(origin.headers.iter().count(), 0);
+    assert_eq!(origin.road, Road::Direct);
+    assert!(config.seal_keys.is_some());
+    assert!(config.operator_keys.is_none() && config.alert.is_none());
+    assert_eq!(config.delivery_queue, "rxgate-deliveries");
+    assert_eq!(config.dead_letter_queue, "rxgate-dead-letters");
+    assert_eq!((config.letters_kept, config.sample), (30 * DAY, 100));
 }
 
 #[test]
 fn every_setting_is_read() {
     let config = Config::parse(
         &table(&json!({
-            "RXGATE": { "shards": 64, "previous_shards": 16, "development": true },
+            "RXGATE": {
+                "shards": 64, "previous_shards": 16, "development": true,
+                "seal_keys": [{ "id": "first", "secret": "SEAL_KEY" }],
+            },
             "SOURCE_OSIGU_2": {
                 "provider": "osigu",
                 "environment": "production",
@@ -118,20 +148,21 @@ fn every_setting_is_read() {
             },
         })),
         &with_secrets(&[("CLINIC_BEARER", "Bearer abc")]),
+        bindings(),
     );
     assert_eq!(listed(&config), [""; 0]);
     assert_eq!((config.shards, config.previous_shards), (64, Some(16)));
     let source = config.sources["osigu-2"].as_ref().unwrap();
     let ids = |now| -> Vec<String> {
-        let usable = source.scheme.keys.usable(now);
+        let usable = scheme(source).keys.usable(now);
         usable.map(|key| key.id().as_str().to_owned()).collect()
     };
     assert_eq!(ids(NOW), ["new"]);
     let ten_in_the_west = rxgate::time::Timestamp::parse_rfc3339("2026-06-25T14:00:00Z").unwrap();
     assert_eq!(ids(ten_in_the_west), ["new", "old"]);
-    assert_eq!(source.scheme.tolerance, Duration::from_secs(60));
+    assert_eq!(scheme(source).tolerance, Duration::from_secs(60));
     let horizon = Duration::from_secs(72 * 3600 + 60);
-    assert_eq!(source.scheme.stale, Stale::Accept { horizon });
+    assert_eq!(scheme(source).stale, Stale::Accept { horizon });
     assert_eq!(
         source.expected.provider_slug.as_deref(),
         Some("clinic-example")
@@ -156,12 +187,21 @@ fn every_setting_is_read() {
         )
     );
     assert_eq!(route.destination, place("local"));
-    let destination = config.destinations[place("clinic-main")].as_ref().unwrap();
-    assert_eq!(destination.format, Format::Original);
+    let main = origin(&config, place("clinic-main"));
+    assert_eq!(main.format, Format::Original);
     assert_eq!(
-        destination.headers.iter().collect::<Vec<_>>(),
+        main.headers.iter().collect::<Vec<_>>(),
         [("authorization", "Bearer abc")]
     );
+}
+
+/// The origin at that place.
+#[track_caller]
+fn origin(config: &Config, place: usize) -> &Origin {
+    match config.destinations[place].as_ref().map(|d| &d.to) {
+        Some(Target::Origin(origin)) => origin,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn with_secrets(more: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -207,17 +247,19 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
             "DESTINATION_": 7,
         })),
         &with_secrets(&[("SHORT", "fifteen bytes.."), ("MULTILINE", "a\nb")]),
+        bindings(),
     );
     assert_eq!(
         listed(&config),
         [
-            "RXGATE.sharts: is no setting: there are shards, previous_shards, development",
+            "RXGATE.sharts: is no setting: there are shards, previous_shards, development, seal_keys, operator_keys, delivery_queue, dead_letter_queue, dead_letter_days, alert, refusal_sample",
             "RXGATE.development: isn't true or false",
             "RXGATE.shards: isn't a whole number from 1 to 4096",
             "RXGATE.previous_shards: isn't a whole number from 1 to 4096",
+            "RXGATE.seal_keys: is missing",
             "DESTINATION_: its name has to be 1 to 64 letters, digits and _",
             "DESTINATION_: isn't a table",
-            "DESTINATION_D.timeout: is no setting: there are url, format, keys, headers, permanent_statuses",
+            "DESTINATION_D.timeout: is no setting: there are url, queue, format, keys, headers, permanent_statuses, delivery, on_origin_failure",
             "DESTINATION_D.url: isn't https (http is for this machine, with RXGATE.development = true)",
             "DESTINATION_D.format: isn't one of canonical, original",
             "DESTINATION_D.keys[0].secret: the secret SHORT doesn't start with whsec_",
@@ -233,7 +275,7 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
             "DESTINATION_E.url: is missing",
             "DESTINATION_E.keys: is missing",
             "SOURCE_A: isn't a table",
-            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, phi, phi_key, destination, routes",
+            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, dedupe, edge_cache, retry_policy, accept_loss, phi, phi_key, destination, routes",
             "SOURCE_B.provider: isn't one of osigu",
             "SOURCE_B.environment: isn't one of sandbox, production",
             "SOURCE_B.keys[0].id: isn't a string with something in it",
@@ -270,7 +312,7 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
 fn without_a_source_nothing_can_come_in_and_that_is_said() {
     let expected = ["vars: there is no source: add a table SOURCE_<NAME>"];
     assert_eq!(
-        listed(&Config::parse(&Map::new(), &BTreeMap::new())),
+        listed(&Config::parse(&only_gateway(), &secrets(), bindings())),
         expected
     );
     let mut vars = vars();
@@ -362,12 +404,16 @@ fn an_empty_or_short_key_is_a_fault_and_the_source_stays_shut() {
         ("x", "has 1 bytes: at least 16 are needed"),
         ("fifteen bytes..", "has 15 bytes: at least 16 are needed"),
     ] {
-        let config = Config::parse(&vars(), &with_secrets(&[("OSIGU_KEY", secret)]));
+        let config = Config::parse(&vars(), &with_secrets(&[("OSIGU_KEY", secret)]), bindings());
         let expected = format!("SOURCE_OSIGU.keys[0].secret: the secret OSIGU_KEY {problem}");
         assert_eq!(listed(&config), [expected]);
         assert!(config.sources["osigu"].is_none());
     }
-    let config = Config::parse(&vars(), &with_secrets(&[("OSIGU_KEY", "sixteen bytes...")]));
+    let config = Config::parse(
+        &vars(),
+        &with_secrets(&[("OSIGU_KEY", "sixteen bytes...")]),
+        bindings(),
+    );
     assert_eq!(listed(&config), [""; 0]);
 }
 
@@ -458,7 +504,11 @@ fn a_signing_key_of_another_form_says_what_is_wrong_with_it() {
         ("whsec_", "has 0 bytes: 24 to 64 are needed"),
         ("whsec_AAAA", "has 3 bytes: 24 to 64 are needed"),
     ] {
-        let config = Config::parse(&vars(), &with_secrets(&[("CLINIC_KEY", secret)]));
+        let config = Config::parse(
+            &vars(),
+            &with_secrets(&[("CLINIC_KEY", secret)]),
+            bindings(),
+        );
         let expected =
             format!("DESTINATION_CLINIC.keys[0].secret: the secret CLINIC_KEY {problem}");
         assert_eq!(listed(&config), [expected]);
@@ -506,12 +556,19 @@ fn no_fault_carries_the_value_of_a_setting_or_of_a_secret() {
     let canary = "canary-7f3a";
     let setting = || json!(canary);
     let settings = table(&json!({
-        "RXGATE": { "shards": setting(), "previous_shards": setting(), "development": setting() },
+        "RXGATE": {
+            "shards": setting(), "previous_shards": setting(), "development": setting(),
+            "seal_keys": [{ "id": setting(), "secret": setting() }, { "id": "k", "secret": "BAD" }],
+            "operator_keys": [{ "id": setting(), "secret": setting() }, { "id": "k", "secret": "BAD" }],
+            "delivery_queue": setting(), "dead_letter_queue": setting(), "dead_letter_days": setting(),
+            "refusal_sample": setting(), "alert": { "url": setting(), "keys": setting() },
+        },
         "SOURCE_A": {
             "provider": setting(), "environment": setting(),
             "keys": [{ "id": setting(), "secret": setting(), "not_after": setting() }, { "id": "k", "secret": "BAD" }],
             "tolerance_seconds": setting(), "stale": setting(), "provider_slug": [canary],
             "accept_api_versions": setting(), "max_body_bytes": setting(), "dedupe_window_days": setting(),
+            "dedupe": setting(), "edge_cache": setting(), "retry_policy": setting(), "accept_loss": setting(),
             "destination": setting(), "phi": { "contact": setting() }, "phi_key": { "secret": setting() },
             "routes": [{ "types": ["Canary-7f3a"], "pharmacies": setting(), "branches": setting(), "destination": setting() }],
         },
@@ -521,11 +578,12 @@ fn no_fault_carries_the_value_of_a_setting_or_of_a_secret() {
             "keys": [{ "id": setting(), "secret": setting() }, { "id": "k", "secret": "BAD" }],
             "headers": { "x-a": setting(), "x-b": "BAD_HEADER" },
         },
-        "DESTINATION_D": { "url": setting(), "keys": setting(), "headers": setting() },
+        "DESTINATION_D": { "url": setting(), "keys": setting(), "headers": setting(), "delivery": setting(), "on_origin_failure": setting() },
+        "DESTINATION_E": { "queue": setting(), "url": setting() },
     }));
     let secrets = with_secrets(&[("BAD", canary), ("BAD_HEADER", "canary-7f3a\r\nx: y")]);
-    let config = Config::parse(&settings, &secrets);
-    assert_eq!(config.faults.len(), 31, "{:#?}", listed(&config));
+    let config = Config::parse(&settings, &secrets, bindings());
+    assert_eq!(config.faults.len(), 48, "{:#?}", listed(&config));
     for fault in listed(&config) {
         assert!(!fault.to_ascii_lowercase().contains(canary), "{fault}");
     }
@@ -565,7 +623,7 @@ fn a_faulty_source_does_not_stop_the_others() {
         ]
     );
 
-    let gateway = Gateway::new(config);
+    let gateway = Gateway::new(config, &SEED);
     let (answered, _) = answer(&gateway, None, b"{}", NOW);
     assert_eq!(answered.body, r#"{"code":"signature_missing"}"#);
 }
@@ -573,7 +631,7 @@ fn a_faulty_source_does_not_stop_the_others() {
 #[test]
 fn a_faulty_source_answers_503_whatever_it_is_sent() {
     let vars = changed("SOURCE_OSIGU", &[("keys", json!([]))]);
-    let gateway = Gateway::new(parse(&vars));
+    let gateway = Gateway::new(parse(&vars), &SEED);
     for header in [None, Some("t=1,v1=0"), Some(signed(b"{}").as_str())] {
         let (answer, record) = answer(&gateway, header, b"{}", NOW);
         assert_eq!((answer.status, answer.retry_after), (503, Some(60)));
@@ -662,13 +720,13 @@ fn what_the_platform_would_not_take_is_a_fault() {
     let filled = |more: usize| {
         let mut secrets = secrets();
         secrets.extend((0..more).map(|n| (format!("OTHER_{n}"), n.to_string())));
-        listed(&Config::parse(&vars(), &secrets))
+        listed(&Config::parse(&vars(), &secrets, bindings()))
     };
-    // Two variables and two secrets are there already.
+    // Three variables and three secrets are there already.
     assert_eq!(MAX_VARS, 128);
-    assert_eq!(filled(124), [""; 0]);
+    assert_eq!(filled(122), [""; 0]);
     assert_eq!(
-        filled(125),
+        filled(123),
         ["vars: more than 128 variables and secrets: the platform takes no more"]
     );
 
@@ -766,7 +824,7 @@ fn http_is_for_this_machine_and_only_in_development() {
             "DESTINATION_CLINIC",
             &[("url", json!("http://127.0.0.1:8788/"))],
         );
-        vars.insert("RXGATE".to_owned(), json!({ "development": development }));
+        vars["RXGATE"]["development"] = json!(development);
         faults(&vars)
     };
     assert_eq!(vars(true), [""; 0]);
@@ -802,6 +860,7 @@ fn a_static_header_may_not_be_one_of_ours() {
         listed(&Config::parse(
             &vars,
             &with_secrets(&[("BEARER", "Bearer abc")]),
+            bindings(),
         ))
     };
     for name in ["authorization", "X-Api-Key", "cf-access-client-secret"] {
@@ -848,7 +907,11 @@ fn a_static_headers_value_is_one_line_with_something_in_it() {
             "DESTINATION_CLINIC",
             &[("headers", json!({ "x-a": "VALUE" }))],
         );
-        listed(&Config::parse(&vars, &with_secrets(&[("VALUE", value)])))
+        listed(&Config::parse(
+            &vars,
+            &with_secrets(&[("VALUE", value)]),
+            bindings(),
+        ))
     };
     assert_eq!(with("Bearer abc\t=="), [""; 0]);
     for value in ["", " ", "a\nb", "a\r\nx: y", "a\0", "López"] {
@@ -877,7 +940,8 @@ fn a_key_that_begins_or_ends_with_white_space_is_a_fault() {
         assert_eq!(
             listed(&Config::parse(
                 &vars(),
-                &with_secrets(&[("OSIGU_KEY", secret)])
+                &with_secrets(&[("OSIGU_KEY", secret)]),
+                bindings(),
             )),
             ["SOURCE_OSIGU.keys[0].secret: the secret OSIGU_KEY begins or ends with white space"]
         );
@@ -958,8 +1022,7 @@ fn a_permanent_status_is_a_status_that_an_origin_may_fail_with() {
         "DESTINATION_CLINIC",
         &[("permanent_statuses", json!([]))],
     ));
-    let destination = config.destinations[0].as_ref().unwrap();
-    assert_eq!(destination.permanent, [0_u16; 0]);
+    assert_eq!(origin(&config, 0).permanent, [0_u16; 0]);
 }
 
 #[test]
@@ -970,5 +1033,474 @@ fn a_key_id_is_a_plain_name() {
             &[("keys", json!([{ "id": id, "secret": "OSIGU_KEY" }]))],
             &["SOURCE_OSIGU.keys[0].id: isn't 1 to 64 letters, digits, -, _ and dots"],
         );
+    }
+}
+
+// ── queues, dead letters, KV, operators ──
+
+/// The settings of a source or of the gateway, with these queues bound besides the dead letters'.
+fn faults_bound(name: &str, changes: &[Change<'_>], queues: &[&str]) -> Vec<String> {
+    listed(&bound(&changed(name, changes), queues))
+}
+
+fn bound(vars: &Map<String, Value>, queues: &[&str]) -> Config {
+    let mut all = bindings();
+    all.queues
+        .extend(queues.iter().map(|&name| name.to_owned()));
+    let more = [("OPERATOR_KEY", "operator-key-of-32-bytes-or-more")];
+    Config::parse(vars, &with_secrets(&more), all)
+}
+
+#[test]
+fn every_setting_of_queues_letters_and_operators_is_read() {
+    let seal = |id: &str| json!({ "id": id, "secret": "SEAL_KEY" });
+    let operator = |id: &str| json!({ "id": id, "secret": "OPERATOR_KEY" });
+    let mut vars = changed(
+        "RXGATE",
+        &[
+            (
+                "seal_keys",
+                json!([seal("new"), seal("old"), seal("older"), seal("oldest")]),
+            ),
+            ("operator_keys", json!([operator("ana"), operator("luis")])),
+            ("delivery_queue", json!("clinic-deliveries")),
+            ("dead_letter_queue", json!("clinic-dead-letters")),
+            ("dead_letter_days", json!(365)),
+            ("refusal_sample", json!(10_000)),
+            (
+                "alert",
+                json!({ "url": "https://alerts.example/", "keys": [{ "id": "a", "secret": "CLINIC_KEY" }] }),
+            ),
+        ],
+    );
+    let source = |name: &str, value: Value| (name.to_owned(), value);
+    for (name, value) in [
+        source("dedupe", json!("exact")),
+        source("edge_cache", json!(true)),
+        source("retry_policy", json!("unknown")),
+        source("accept_loss", json!(true)),
+    ] {
+        vars["SOURCE_OSIGU"][name] = value;
+    }
+    vars.insert(
+        "DESTINATION_EVENTS".to_owned(),
+        json!({ "queue": "CLINIC_EVENTS" }),
+    );
+    let config = bound(&vars, &["DELIVERIES", "CLINIC_EVENTS"]);
+    assert_eq!(listed(&config), [""; 0]);
+    let names = (
+        config.delivery_queue.as_str(),
+        config.dead_letter_queue.as_str(),
+    );
+    assert_eq!(names, ("clinic-deliveries", "clinic-dead-letters"));
+    assert_eq!((config.letters_kept, config.sample), (365 * DAY, 10_000));
+    let keys = config.operator_keys.as_ref().unwrap().usable(NOW);
+    let ids: Vec<&str> = keys.map(|key| key.id().as_str()).collect();
+    assert_eq!(ids, ["ana", "luis"]);
+    assert_eq!(
+        config.alert.as_ref().unwrap().url,
+        "https://alerts.example/"
+    );
+    let source = config.sources["osigu"].as_ref().unwrap();
+    assert_eq!(source.dedupe, Dedupe::Exact { edge_cache: true });
+    assert_eq!((source.retries, source.accepts_loss), (false, true));
+    // Where our own queue is bound it takes what the origin doesn't, unless that is said otherwise.
+    assert_eq!(origin(&config, 0).road, Road::DirectThenQueue);
+    let queue = config.destinations[1].as_ref().map(|d| &d.to);
+    assert!(matches!(queue, Some(Target::Queue(name)) if name == "CLINIC_EVENTS"));
+    vars["SOURCE_OSIGU"]["dedupe"] = json!("kv");
+    vars["SOURCE_OSIGU"]["edge_cache"] = json!(false);
+    let config = bound(&vars, &["DELIVERIES", "CLINIC_EVENTS"]);
+    assert_eq!(config.sources["osigu"].as_ref().unwrap().dedupe, Dedupe::Kv);
+}
+
+#[test]
+fn the_road_to_an_origin_is_what_two_settings_and_the_bound_queue_say() {
+    let needs = |name: &str| {
+        vec![format!(
+            "DESTINATION_CLINIC.{name}: needs our own queue: bind one under DELIVERIES"
+        )]
+    };
+    let contradiction = vec![
+        "DESTINATION_CLINIC.on_origin_failure: is for delivery = \"direct\": from the queue a delivery is tried again anyway".to_owned(),
+    ];
+    for (delivery, failure, with, without) in [
+        (None, None, Ok(Road::DirectThenQueue), Ok(Road::Direct)),
+        (
+            Some("direct"),
+            None,
+            Ok(Road::DirectThenQueue),
+            Ok(Road::Direct),
+        ),
+        (
+            None,
+            Some("sender_retries"),
+            Ok(Road::Direct),
+            Ok(Road::Direct),
+        ),
+        (
+            Some("direct"),
+            Some("sender_retries"),
+            Ok(Road::Direct),
+            Ok(Road::Direct),
+        ),
+        (
+            None,
+            Some("enqueue"),
+            Ok(Road::DirectThenQueue),
+            Err(needs("on_origin_failure")),
+        ),
+        (Some("queue"), None, Ok(Road::Queue), Err(needs("delivery"))),
+        (
+            Some("queue"),
+            Some("enqueue"),
+            Err(contradiction.clone()),
+            Err(contradiction.clone()),
+        ),
+        (
+            Some("queue"),
+            Some("sender_retries"),
+            Err(contradiction.clone()),
+            Err(contradiction.clone()),
+        ),
+    ] {
+        let value = |text: Option<&str>| text.map_or(Value::Null, |text| json!(text));
+        let changes = [
+            ("delivery", value(delivery)),
+            ("on_origin_failure", value(failure)),
+        ];
+        let vars = changed("DESTINATION_CLINIC", &changes);
+        for (queues, expected) in [(&["DELIVERIES"][..], with), (&[], without)] {
+            let config = bound(&vars, queues);
+            let found = if config.is_sound() {
+                Ok(origin(&config, 0).road)
+            } else {
+                Err(listed(&config))
+            };
+            assert_eq!(found, expected, "{changes:?} {queues:?}");
+        }
+    }
+    for (setting, choices) in [
+        ("delivery", "direct, queue"),
+        ("on_origin_failure", "enqueue, sender_retries"),
+    ] {
+        let expected = format!("DESTINATION_CLINIC.{setting}: isn't one of {choices}");
+        assert_eq!(
+            faults_bound("DESTINATION_CLINIC", &[(setting, json!("fast"))], &[]),
+            [expected]
+        );
+    }
+}
+
+#[test]
+fn a_queue_of_a_customer_is_bound_isnt_ours_and_has_no_setting_of_an_origin() {
+    let with = |settings: Value| {
+        let mut vars = vars();
+        vars["DESTINATION_CLINIC"] = settings;
+        listed(&bound(&vars, &["DELIVERIES", "CLINIC_EVENTS"]))
+    };
+    assert_eq!(with(json!({ "queue": "CLINIC_EVENTS" })), [""; 0]);
+    for ours in ["DELIVERIES", "DEAD_LETTERS"] {
+        let expected = "DESTINATION_CLINIC.queue: is a queue that rxgate consumes itself";
+        assert_eq!(with(json!({ "queue": ours })), [expected]);
+    }
+    for wrong in ["clinic-events", "KV", "CLINIC_KEY"] {
+        let expected = "DESTINATION_CLINIC.queue: isn't the binding of a queue that there is";
+        assert_eq!(with(json!({ "queue": wrong })), [expected]);
+    }
+    for wrong in [json!(""), json!(7), json!(["CLINIC_EVENTS"])] {
+        let expected = "DESTINATION_CLINIC.queue: isn't a string with something in it";
+        assert_eq!(with(json!({ "queue": wrong })), [expected]);
+    }
+    for (name, value) in [
+        ("url", json!("https://clinic.example/")),
+        ("format", json!("canonical")),
+        ("keys", json!([{ "id": "first", "secret": "CLINIC_KEY" }])),
+        ("headers", json!({})),
+        ("permanent_statuses", json!([410])),
+        ("delivery", json!("queue")),
+        ("on_origin_failure", json!("enqueue")),
+    ] {
+        let expected =
+            format!("DESTINATION_CLINIC.{name}: is for an origin, and this destination is a queue");
+        assert_eq!(
+            with(json!({ "queue": "CLINIC_EVENTS", name: value })),
+            [expected]
+        );
+    }
+}
+
+#[test]
+fn without_the_dead_letter_queue_or_kv_every_source_stays_shut() {
+    let queue = "DEAD_LETTERS: is missing: bind the dead-letter queue under this name";
+    let kv = "KV: is missing: bind a KV namespace under this name";
+    for (has_queue, has_kv, expected) in [
+        (true, true, &[][..]),
+        (false, true, &[queue]),
+        (true, false, &[kv]),
+        (false, false, &[queue, kv]),
+    ] {
+        let queues = bindings()
+            .queues
+            .into_iter()
+            .filter(|_| has_queue)
+            .collect();
+        let bindings = Bindings {
+            queues,
+            kv: has_kv,
+            rate_limit: false,
+        };
+        let config = Config::parse(&vars(), &secrets(), bindings);
+        assert_eq!(listed(&config), expected);
+        assert_eq!(config.sources["osigu"].is_some(), expected.is_empty());
+    }
+}
+
+#[test]
+fn a_sender_that_isnt_known_to_retry_needs_a_queue_behind_every_origin() {
+    let loses = |path: &str| {
+        format!(
+            "SOURCE_OSIGU.{path}: has no queue behind it, and the sender isn't known to retry: what the origin doesn't take would be lost. Bind DELIVERIES and leave on_origin_failure at enqueue, or say accept_loss = true"
+        )
+    };
+    let with = |changes: &[Change<'_>], queues: &[&str]| {
+        let mut vars = changed("SOURCE_OSIGU", changes);
+        vars["SOURCE_OSIGU"]["routes"] = json!([
+            { "types": ["rx.unknown"], "destination": "events" },
+            { "types": ["rx.dispense.*"], "destination": "sender-retries" },
+        ]);
+        let origin = vars["DESTINATION_CLINIC"].clone();
+        vars.insert("DESTINATION_SENDER_RETRIES".to_owned(), origin);
+        vars["DESTINATION_SENDER_RETRIES"]["on_origin_failure"] = json!("sender_retries");
+        vars.insert(
+            "DESTINATION_EVENTS".to_owned(),
+            json!({ "queue": "CLINIC_EVENTS" }),
+        );
+        let config = bound(&vars, &[&["CLINIC_EVENTS"], queues].concat());
+        assert_eq!(config.sources["osigu"].is_some(), config.is_sound());
+        listed(&config)
+    };
+    let unknown = [("retry_policy", json!("unknown"))];
+    assert_eq!(
+        with(&unknown, &[]),
+        [loses("routes[1].destination"), loses("destination")]
+    );
+    assert_eq!(
+        with(&unknown, &["DELIVERIES"]),
+        [loses("routes[1].destination")]
+    );
+    for accepted in [
+        &[
+            ("retry_policy", json!("unknown")),
+            ("accept_loss", json!(true)),
+        ][..],
+        &[("retry_policy", json!("documented"))],
+        &[],
+    ] {
+        assert_eq!(with(accepted, &[]), [""; 0], "{accepted:?}");
+    }
+    for (setting, wrong, problem) in [
+        (
+            "retry_policy",
+            json!("none"),
+            "isn't one of documented, unknown",
+        ),
+        (
+            "retry_policy",
+            json!(7),
+            "isn't a string with something in it",
+        ),
+        ("accept_loss", json!("yes"), "isn't true or false"),
+        ("edge_cache", json!("yes"), "isn't true or false"),
+        ("dedupe", json!("none"), "isn't one of exact, kv"),
+    ] {
+        assert_faults(
+            "SOURCE_OSIGU",
+            &[(setting, wrong)],
+            &[&format!("SOURCE_OSIGU.{setting}: {problem}")],
+        );
+    }
+    assert_faults(
+        "SOURCE_OSIGU",
+        &[("dedupe", json!("kv")), ("edge_cache", json!(true))],
+        &["SOURCE_OSIGU.edge_cache: is for dedupe = \"exact\": with kv nothing else is asked"],
+    );
+}
+
+#[test]
+fn a_seal_key_is_32_bytes_in_base64_with_an_id_of_its_own() {
+    let with = |secret: &str| {
+        listed(&Config::parse(
+            &vars(),
+            &with_secrets(&[("SEAL_KEY", secret)]),
+            bindings(),
+        ))
+    };
+    for (secret, problem) in [
+        ("not base64!", "isn't base64"),
+        ("", "has 0 bytes: 32 are needed"),
+        ("AAAA", "has 3 bytes: 32 are needed"),
+        (
+            "c2VhbC1jYW5hcnktb2YtdGhpcnR5LXR3by1ieXRlczEx",
+            "has 33 bytes: 32 are needed",
+        ),
+    ] {
+        assert_eq!(
+            with(secret),
+            [format!(
+                "RXGATE.seal_keys[0].secret: the secret SEAL_KEY {problem}"
+            )]
+        );
+    }
+    let newline = "c2VhbC1jYW5hcnktb2YtdGhpcnR5LXR3by1ieXRlczE=\n";
+    let expected =
+        "RXGATE.seal_keys[0].secret: the secret SEAL_KEY begins or ends with white space";
+    assert_eq!(with(newline), [expected]);
+    let key = |id: &str| json!({ "id": id, "secret": "SEAL_KEY" });
+    let five: Vec<Value> = (0..5).map(|n| key(&format!("k{n}"))).collect();
+    for (keys, expected) in [
+        (Value::Null, vec!["RXGATE.seal_keys: is missing"]),
+        (json!("SEAL_KEY"), vec!["RXGATE.seal_keys: isn't a list"]),
+        (
+            json!([]),
+            vec!["RXGATE.seal_keys: has 0 seal_keys: 1 to 4 are needed"],
+        ),
+        (
+            json!(five),
+            vec!["RXGATE.seal_keys: has 5 seal_keys: 1 to 4 are needed"],
+        ),
+        (
+            json!([key("a"), key("a")]),
+            vec!["RXGATE.seal_keys[1].id: is the id of another key"],
+        ),
+        (
+            json!([key("a b")]),
+            vec!["RXGATE.seal_keys[0].id: isn't 1 to 64 letters, digits, -, _ and dots"],
+        ),
+        (
+            json!([{}]),
+            vec![
+                "RXGATE.seal_keys[0].id: is missing",
+                "RXGATE.seal_keys[0].secret: is missing",
+            ],
+        ),
+        (
+            json!([{ "id": "a", "secret": "NOT_THERE", "not_after": "2027-01-01T00:00:00Z" }]),
+            vec![
+                "RXGATE.seal_keys[0].not_after: is no setting: there are id, secret",
+                "RXGATE.seal_keys[0].secret: isn't the name of a secret that there is",
+            ],
+        ),
+    ] {
+        let config = parse(&changed("RXGATE", &[("seal_keys", keys)]));
+        assert_eq!(listed(&config), expected);
+        assert!(config.sources.values().all(Option::is_none));
+    }
+}
+
+#[test]
+fn an_operators_key_has_32_bytes_or_more() {
+    let with = |secret: &str, keys: Value| {
+        let vars = changed("RXGATE", &[("operator_keys", keys)]);
+        listed(&Config::parse(
+            &vars,
+            &with_secrets(&[("OPERATOR_KEY", secret)]),
+            bindings(),
+        ))
+    };
+    let key = |id: &str| json!({ "id": id, "secret": "OPERATOR_KEY" });
+    assert_eq!(with(&"k".repeat(32), json!([key("ana")])), [""; 0]);
+    let short = "RXGATE.operator_keys[0].secret: the secret OPERATOR_KEY has 31 bytes: at least 32 are needed";
+    assert_eq!(with(&"k".repeat(31), json!([key("ana")])), [short]);
+    let empty = "RXGATE.operator_keys[0].secret: the secret OPERATOR_KEY is empty";
+    assert_eq!(with("", json!([key("ana")])), [empty]);
+    let sound = "k".repeat(32);
+    let five: Vec<Value> = (0..5).map(|n| key(&format!("k{n}"))).collect();
+    for (keys, expected) in [
+        (
+            json!([]),
+            "RXGATE.operator_keys: has 0 operator_keys: 1 to 4 are needed",
+        ),
+        (
+            json!(five),
+            "RXGATE.operator_keys: has 5 operator_keys: 1 to 4 are needed",
+        ),
+        (
+            json!([key("a"), key("a")]),
+            "RXGATE.operator_keys[1].id: is the id of another key",
+        ),
+        (json!({}), "RXGATE.operator_keys: isn't a list"),
+    ] {
+        assert_eq!(with(&sound, keys), [expected]);
+    }
+}
+
+#[test]
+fn names_of_queues_numbers_and_the_alert_are_what_they_should_be() {
+    for (setting, least, most) in [
+        ("dead_letter_days", 1_u64, 365_u64),
+        ("refusal_sample", 1, 10_000),
+    ] {
+        let out = format!("RXGATE.{setting}: isn't a whole number from {least} to {most}");
+        for wrong in [
+            json!(least - 1),
+            json!(most + 1),
+            json!(-1),
+            json!(1.5),
+            json!("7"),
+            json!(true),
+        ] {
+            assert_faults("RXGATE", &[(setting, wrong)], &[&out]);
+        }
+        for right in [least, most] {
+            assert_faults("RXGATE", &[(setting, json!(right))], &[]);
+        }
+    }
+    for setting in ["delivery_queue", "dead_letter_queue"] {
+        for wrong in [json!(""), json!(7)] {
+            assert_faults(
+                "RXGATE",
+                &[(setting, wrong)],
+                &[&format!(
+                    "RXGATE.{setting}: isn't a string with something in it"
+                )],
+            );
+        }
+    }
+    let same = "RXGATE.dead_letter_queue: is the delivery queue as well";
+    assert_faults(
+        "RXGATE",
+        &[("dead_letter_queue", json!("rxgate-deliveries"))],
+        &[same],
+    );
+    let keys = || json!([{ "id": "a", "secret": "CLINIC_KEY" }]);
+    for (alert, expected) in [
+        (
+            json!("https://a.example/"),
+            vec!["RXGATE.alert: isn't a table"],
+        ),
+        (
+            json!({}),
+            vec![
+                "RXGATE.alert.url: is missing",
+                "RXGATE.alert.keys: is missing",
+            ],
+        ),
+        (
+            json!({ "url": "http://a.example/", "keys": keys() }),
+            vec![
+                "RXGATE.alert.url: isn't https (http is for this machine, with RXGATE.development = true)",
+            ],
+        ),
+        (
+            json!({ "url": "https://a.example/", "keys": [{ "id": "a", "secret": "OSIGU_KEY" }] }),
+            vec!["RXGATE.alert.keys[0].secret: the secret OSIGU_KEY doesn't start with whsec_"],
+        ),
+        (
+            json!({ "url": "https://a.example/", "keys": keys(), "to": 1 }),
+            vec!["RXGATE.alert.to: is no setting: there are url, keys"],
+        ),
+    ] {
+        assert_faults("RXGATE", &[("alert", alert)], &expected);
     }
 }

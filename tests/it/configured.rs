@@ -6,7 +6,9 @@ use rxgate::auth::RawBody;
 use rxgate::auth::scheme::Head;
 use rxgate::config::{Bindings, Config, Source};
 use rxgate::effect::Effect;
-use rxgate::event::phi::Scratch;
+use rxgate::entity::Ordering;
+use rxgate::event::phi::{Scratch, Variant};
+use rxgate::event::schema::schema;
 use rxgate::event::{Claimed, Prepared};
 use rxgate::inbound::{Inbound, Received};
 use rxgate::machine::{Gateway, Machine};
@@ -121,11 +123,25 @@ fn event(settings: &Value, body: &str) -> Result<(Value, Option<Unknown>), Refus
     let claimed = Claimed {
         sequence: Some(7),
         state: None,
+        ordering: Ordering::Unknown,
         deduped: true,
     };
     let prepared = Prepared::new(&decoded.attributes, &decoded.data, body.len());
-    let event = serde_json::from_slice(&prepared.finish(claimed)).unwrap();
+    let event: Value = serde_json::from_slice(&prepared.finish(claimed)).unwrap();
+    assert_keeps_to_its_schema(&event, source.phi.variant());
     Ok((event, decoded.unknown))
+}
+
+fn assert_keeps_to_its_schema(event: &Value, variant: Variant) {
+    let name = event["dataschema"].as_str().unwrap().split(':').nth(3);
+    let schema = schema(name.unwrap(), variant).unwrap();
+    let options = jsonschema::draft202012::options().should_validate_formats(true);
+    let validator = options.build(&schema).unwrap();
+    let faults: Vec<String> = validator
+        .iter_errors(event)
+        .map(|fault| format!("{}: {fault}", fault.instance_path()))
+        .collect();
+    assert_eq!(faults, [""; 0], "{event}");
 }
 
 fn known(settings: &Value, body: &str) -> Value {

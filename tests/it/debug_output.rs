@@ -1,16 +1,21 @@
 //! What `Debug` shows of everything that holds a secret or a body: never the secret, never the body.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use insta::assert_debug_snapshot;
-use rxgate::auth::{HmacSha256, KeyId, Keyring, Mac, RawBody};
-use rxgate::config::Config;
+use rxgate::auth::{HmacSha256, KeyId, Keyring, Mac, RawBody, Sealed};
+use rxgate::config::{Config, DELIVERIES, Target};
 use rxgate::delivery::{SigningKey, SigningKeys};
 use rxgate::effect::{Delivery, Effect};
-use rxgate::machine::{Gateway, Machine};
-use serde_json::json;
+use rxgate::machine::{Gateway, Machine, Message};
+use rxgate::operator::Call;
+use serde_json::{Value, json};
 
-use crate::support::{KEY, NOW, body, key, scheme, secrets, signed, vars};
+use crate::driver::{
+    self, EVENTS, HEADER_SECRET, OPERATOR_KEYS, SENDER_SECRET, Step, World, answers,
+};
+use crate::support::{KEY, NOW, SEED, bindings, body, key, scheme, secrets, signed, vars};
 
 const OURS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const BEARER: &str = "Bearer canary-7f3a";
@@ -81,7 +86,7 @@ fn config() -> Config {
     vars["DESTINATION_CLINIC"]["headers"] = json!({ "authorization": "BEARER" });
     let mut secrets = secrets();
     secrets.insert("BEARER".to_owned(), BEARER.to_owned());
-    let config = Config::parse(&vars, &secrets);
+    let config = Config::parse(&vars, &secrets, bindings());
     assert_eq!(config.faults, []);
     config
 }
@@ -89,10 +94,12 @@ fn config() -> Config {
 #[test]
 fn headers_show_their_names() {
     let config = config();
-    let destination = config.destinations[0].as_ref().unwrap();
-    assert_eq!(format!("{:?}", destination.headers), r#"["authorization"]"#);
+    let Some(Target::Origin(origin)) = config.destinations[0].as_ref().map(|d| &d.to) else {
+        panic!("{config:?}")
+    };
+    assert_eq!(format!("{:?}", origin.headers), r#"["authorization"]"#);
     assert_eq!(
-        destination.headers.iter().collect::<Vec<_>>(),
+        origin.headers.iter().collect::<Vec<_>>(),
         [("authorization", BEARER)]
     );
 }
@@ -101,7 +108,10 @@ fn headers_show_their_names() {
 fn a_whole_configuration_shows_no_secret() {
     let config = config();
     assert_debug_snapshot!(config);
-    for shown in [format!("{config:?}"), format!("{:?}", Gateway::new(config))] {
+    for shown in [
+        format!("{config:?}"),
+        format!("{:?}", Gateway::new(config, &SEED)),
+    ] {
         for secret in [KEY, OURS, "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", BEARER] {
             assert_hidden(&shown, secret);
         }
@@ -127,7 +137,9 @@ fn a_machine_that_waits_for_its_claim_shows_nothing_of_the_event() {
         method: "POST",
         source: "osigu",
         received: rxgate::inbound::Received::Complete,
+        url: None,
         signature: None,
+        more: &[],
         content_type: Some("application/json"),
         traceparent: None,
         body: RawBody::new(sent.as_bytes()),
@@ -137,7 +149,7 @@ fn a_machine_that_waits_for_its_claim_shows_nothing_of_the_event() {
         signature: Some(&header),
         ..inbound
     };
-    let (machine, effect) = Machine::begin(&Gateway::new(config()), inbound, NOW, NOW);
+    let (machine, effect) = Machine::begin(&Gateway::new(config(), &SEED), inbound, NOW, NOW);
     assert!(matches!(effect, Effect::Ask { .. }));
     for shown in [shown, format!("{machine:?}"), format!("{effect:?}")] {
         for secret in [
@@ -153,4 +165,139 @@ fn a_machine_that_waits_for_its_claim_shows_nothing_of_the_event() {
             assert_hidden(&shown, secret);
         }
     }
+}
+
+// ── queues, dead letters, operators ──
+
+const SECRETS_OF_THE_EVENT: [&str; 5] = ["bnf_1", "AUTH-1", "branch_1", "dsp_1", "evt_1"];
+
+/// No secret of the driver's settings, and nothing of the event.
+#[track_caller]
+fn assert_quiet(shown: &str) {
+    let sealing = ["seal-canary-of-thirty-two-bytes1", driver::SEAL_KEYS[0]];
+    let others = [SENDER_SECRET, HEADER_SECRET, OPERATOR_KEYS[0]];
+    for secret in sealing
+        .into_iter()
+        .chain(others)
+        .chain(SECRETS_OF_THE_EVENT)
+    {
+        assert_hidden(shown, secret);
+    }
+}
+
+fn operated() -> Value {
+    let mut settings = driver::settings();
+    settings["RXGATE"]["operator_keys"] = json!([{ "id": "ana", "secret": "OPERATOR_KEY_1" }]);
+    settings
+}
+
+#[test]
+fn a_machine_shows_nothing_of_the_event_at_any_step_of_any_way() {
+    let mut seen = BTreeSet::new();
+    for (first, kv, by_queue) in [
+        (answers(500), false, false),
+        (answers(422), false, false),
+        (answers(200), true, true),
+    ] {
+        let mut settings = operated();
+        if kv {
+            settings["SOURCE_OSIGU"]["dedupe"] = json!("kv");
+        }
+        if by_queue {
+            settings["DESTINATION_ORIGIN"]["delivery"] = json!("queue");
+        }
+        let mut world = World::bound(&settings, &[DELIVERIES]);
+        world.origin.push_back(first);
+        let large = format!(
+            r#"{{"dispensation_id":"dsp_1","code":"AUTH-1","note":"{}"}}"#,
+            "x".repeat(130_000)
+        );
+        for data in [EVENTS[5].2, &large] {
+            let mut flights =
+                vec![world.begin(&driver::body("evt_1", "dispensing.completed", data))];
+            while let Some(flight) = flights.pop() {
+                assert_quiet(&format!("{:?}", flight.running));
+                let effect = format!("{:?}", flight.effect);
+                if !matches!(flight.effect, Effect::Answer(_)) {
+                    assert_quiet(&effect);
+                }
+                seen.insert(effect.split([' ', '(', '{']).next().unwrap().to_owned());
+                if let Step::Next(next) = world.step(flight) {
+                    flights.push(next);
+                }
+                if flights.is_empty()
+                    && let Some(sent) = world.queued.pop()
+                {
+                    flights.push(world.begin_attempt(&sent, 1));
+                }
+            }
+        }
+    }
+    let expected = [
+        "Answer", "Ask", "Deliver", "Enqueue", "Get", "Put", "Settle",
+    ];
+    assert_eq!(seen, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn an_operators_call_shows_neither_the_key_nor_the_letter() {
+    let mut world = World::bound(&operated(), &[]);
+    world.origin.push_back(answers(422));
+    world.send_event("evt_1", "dispensing.completed");
+    world.keep_letters();
+    let id = world.letters()[0].id;
+    let authorization = format!("Bearer {}", OPERATOR_KEYS[0]);
+    let query = [("source".to_owned(), "osigu".to_owned())];
+    let call = Call {
+        method: "GET",
+        path: "/v1/dead-letters",
+        authorization: Some(&authorization),
+        query: &query,
+    };
+    assert_quiet(&format!("{call:?}"));
+    for (method, target) in [
+        ("GET", format!("/v1/dead-letters/{id}")),
+        ("POST", format!("/v1/dead-letters/{id}/redeliver")),
+    ] {
+        let mut flight = world.begin_call(method, &target);
+        loop {
+            assert_quiet(&format!("{flight:?}"));
+            match world.step(flight) {
+                Step::Next(next) => flight = next,
+                Step::End(end) => {
+                    assert!(end.answer.status < 300);
+                    assert_quiet(&format!("{end:?}"));
+                    break;
+                }
+                Step::Settled(settled) => panic!("{settled:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn seal_keys_and_what_they_open_show_ids_and_lengths() {
+    let keys = driver::seal_keys();
+    assert_eq!(
+        format!("{keys:?}"),
+        r#"SealKeys([SealKey { id: "seal-1", .. }])"#
+    );
+    let sealed = keys.seal(Sealed::Letter, [0; 12], b"", b"canary").unwrap();
+    let opened = keys.open(Sealed::Letter, &sealed);
+    assert_eq!(format!("{opened:?}"), "Ok(Opened(6 bytes))");
+    let gateway = driver::gateway(&operated());
+    assert_quiet(&format!("{gateway:?}"));
+}
+
+#[test]
+fn a_message_shows_the_length_of_its_body() {
+    let message = Message {
+        queue: "rxgate-deliveries",
+        body: b"canary-7f3a",
+        attempt: 1,
+        sent_at: NOW,
+    };
+    let shown = format!("{message:?}");
+    assert_hidden(&shown, "canary-7f3a");
+    assert!(shown.contains("11 bytes"), "{shown}");
 }

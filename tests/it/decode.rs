@@ -5,7 +5,7 @@ use rxgate::auth::RawBody;
 use rxgate::event::{MAX_DEPTH, MAX_NOTES, Malformed, decode};
 use rxgate::provider::Refusal;
 
-use crate::support::{NOW, answer, event, gateway, refusal, scheme, signed};
+use crate::support::{NOW, dead_lettered, event, gateway, refusal, scheme, signed};
 
 /// The object as it was read: its text, and its keys.
 fn read(body: &[u8]) -> Result<(String, Vec<String>), Malformed> {
@@ -336,7 +336,7 @@ fn a_list_of_wrong_things_makes_a_bounded_number_of_notes() {
 // ── what the sender is told ──
 
 #[test]
-fn a_malformed_body_is_a_5xx_whose_reason_is_in_the_log() {
+fn a_malformed_body_is_a_dead_letter_whose_problem_is_in_the_log() {
     let gateway = gateway();
     for (body, problem) in [
         (&b"\xff"[..], "not_utf8"),
@@ -344,10 +344,10 @@ fn a_malformed_body_is_a_5xx_whose_reason_is_in_the_log() {
         (br#"{"a":1,"a":1}"#, "duplicate_key"),
         (nested("[", "]", 32).as_bytes(), "too_deep"),
     ] {
-        let (answer, record) = answer(&gateway, Some(&signed(body)), body, NOW);
+        let (answer, record) = dead_lettered(&gateway, body);
         assert_eq!(
             (answer.status, answer.body.as_str()),
-            (500, r#"{"code":"body_malformed"}"#)
+            (200, r#"{"code":"dead_lettered","reason":"body_malformed"}"#)
         );
         assert_eq!(record.problem, Some(problem));
         assert_eq!(record.path, None);

@@ -1,18 +1,24 @@
-//! A native driver of the machine: in-memory objects that fail on demand, a scripted origin, a clock that is moved by hand.
+//! A native driver of the machine: in-memory objects, KV and queues that fail on demand, a scripted origin, a clock that is moved by hand.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use rxgate::auth::RawBody;
-use rxgate::config::Config;
-use rxgate::effect::{Answer, Delivery, Done, Effect};
-use rxgate::entity::{Cost, EntityKey, Page, Request, RowCorrupt, Store, WireCorrupt, serve};
+use rxgate::auth::{KeyId, RawBody, SealKey, SealKeys, Sealed};
+use rxgate::config::{Bindings, Config, DEAD_LETTERS, DELIVERIES};
+use rxgate::effect::{Answer, Delivery, Done, Effect, Enqueue, Put, Verdict};
+use rxgate::entity::{
+    Cost, EntityKey, Page, Reply, Request, RowCorrupt, Store, WireCorrupt, serve,
+};
 use rxgate::inbound::{Inbound, Received};
-use rxgate::machine::{Gateway, Machine};
+use rxgate::letters::{Count, Filter, Letter, LetterId, LetterRequest, TOMBSTONE};
+use rxgate::machine::{Gateway, Machine, Message};
+use rxgate::operator::{Call, Operator};
+use rxgate::parcel::Parcel;
 use rxgate::record::Record;
 use rxgate::time::Timestamp;
 use serde_json::{Value, json};
@@ -29,6 +35,16 @@ pub(crate) const OUR_KEYS: [&str; 2] = [
 ];
 /// A static header of the destination.
 pub(crate) const HEADER_SECRET: &str = "bearer-canary-token";
+/// What seals: "seal-canary-of-thirty-two-bytes1" and "…2", in base64.
+pub(crate) const SEAL_KEYS: [&str; 2] = [
+    "c2VhbC1jYW5hcnktb2YtdGhpcnR5LXR3by1ieXRlczE=",
+    "c2VhbC1jYW5hcnktb2YtdGhpcnR5LXR3by1ieXRlczI=",
+];
+/// What operators present.
+pub(crate) const OPERATOR_KEYS: [&str; 2] = [
+    "operator-canary-key-of-32-bytes-1",
+    "operator-canary-key-of-32-bytes-2",
+];
 
 /// Each of the thirteen events: its type, the least data, the data in full.
 pub(crate) const EVENTS: [(&str, &str, &str); 13] = [
@@ -162,7 +178,7 @@ pub(crate) fn header<'d>(delivery: &'d Delivery, name: &str) -> &'d str {
 /// The variables of a gateway with one source and one destination.
 pub(crate) fn settings() -> Value {
     json!({
-        "RXGATE": { "shards": 4 },
+        "RXGATE": { "shards": 4, "seal_keys": [{ "id": "seal-1", "secret": "SEAL_KEY_1" }] },
         "SOURCE_OSIGU": {
             "provider": "osigu", "environment": "sandbox", "destination": "origin",
             "keys": [{ "id": "osigu-1", "secret": "OSIGU_SECRET" }],
@@ -175,19 +191,47 @@ pub(crate) fn settings() -> Value {
     })
 }
 
-/// A gateway with these variables, all of which have to be sound.
-#[track_caller]
-pub(crate) fn gateway(settings: &Value) -> Gateway {
-    let secrets = [
+/// What is bound: the dead-letter queue, KV, and these queues.
+pub(crate) fn bindings(queues: &[&str]) -> Bindings {
+    let queues = [DEAD_LETTERS].iter().chain(queues);
+    Bindings {
+        queues: queues.map(|&name| name.to_owned()).collect(),
+        kv: true,
+        rate_limit: false,
+    }
+}
+
+/// The secrets that settings may name.
+pub(crate) fn secrets() -> BTreeMap<String, String> {
+    [
         ("OSIGU_SECRET", SENDER_SECRET),
         ("OUR_KEY_1", OUR_KEYS[0]),
         ("OUR_KEY_2", OUR_KEYS[1]),
         ("ORIGIN_TOKEN", HEADER_SECRET),
-    ];
-    let secrets = secrets.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let config = Config::parse(settings.as_object().unwrap(), &BTreeMap::from(secrets));
+        ("SEAL_KEY_1", SEAL_KEYS[0]),
+        ("SEAL_KEY_2", SEAL_KEYS[1]),
+        ("OPERATOR_KEY_1", OPERATOR_KEYS[0]),
+        ("OPERATOR_KEY_2", OPERATOR_KEYS[1]),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A gateway with these variables, all of which have to be sound, and without a queue of its own.
+#[track_caller]
+pub(crate) fn gateway(settings: &Value) -> Gateway {
+    gateway_with(settings, bindings(&[]))
+}
+
+/// A gateway with these variables and bindings. Each has another seed.
+#[track_caller]
+pub(crate) fn gateway_with(settings: &Value, bindings: Bindings) -> Gateway {
+    static SEEDS: AtomicU64 = AtomicU64::new(1);
+    let config = Config::parse(settings.as_object().unwrap(), &secrets(), bindings);
     assert_eq!(config.faults, []);
-    Gateway::new(config)
+    let mut seed = [0x5E; 32];
+    seed[..8].copy_from_slice(&SEEDS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    Gateway::new(config, &seed)
 }
 
 /// When saving fails.
@@ -227,11 +271,15 @@ impl From<WireCorrupt> for Failure {
 /// When a page expires, and its content.
 type StoredPage = (Timestamp, Vec<u8>);
 
+/// When a letter expires, and what is kept; `None`: it was deleted.
+type StoredLetter = (Timestamp, Option<(Letter, Vec<u8>)>);
+
 /// One object's storage, in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) rows: RefCell<BTreeMap<(EntityKey, u32), StoredPage>>,
     pub(crate) layout: RefCell<Option<Vec<u8>>>,
+    pub(crate) letters: RefCell<BTreeMap<LetterId, StoredLetter>>,
     /// Pages written so far.
     pub(crate) written: Cell<u32>,
     /// The next save fails like this.
@@ -244,6 +292,34 @@ impl Memory {
         self.rows
             .borrow_mut()
             .retain(|_, (expires, _)| now < *expires);
+        self.letters
+            .borrow_mut()
+            .retain(|_, (expires, _)| now < *expires);
+    }
+
+    /// Changes the letters, unless the fault that was asked for comes first.
+    fn change_letters<T: Default>(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<LetterId, StoredLetter>) -> T,
+    ) -> Result<T, Failure> {
+        let fault = self.fault.take();
+        let mut changed = T::default();
+        if fault != Some(Fault::Before) {
+            changed = change(&mut self.letters.borrow_mut());
+            self.written.set(self.written.get() + 1);
+        }
+        fault.map_or(Ok(changed), |_| Err(Failure::Injected))
+    }
+
+    /// The letters that are there at `now`, by the time of their receipt and their id.
+    pub(crate) fn kept(&self, now: Timestamp) -> Vec<Letter> {
+        let letters = self.letters.borrow();
+        let there = letters.values().filter(|(expires, _)| now < *expires);
+        let mut letters: Vec<Letter> = there
+            .filter_map(|(_, kept)| kept.as_ref().map(|(letter, _)| letter.clone()))
+            .collect();
+        letters.sort_by_key(|letter| (letter.received_at, letter.id));
+        letters
     }
 }
 
@@ -284,6 +360,75 @@ impl Store for Memory {
         }
         fault.map_or(Ok(()), |_| Err(Failure::Injected))
     }
+
+    fn keep(&self, letter: &Letter, sealed: &[u8]) -> Result<(), Failure> {
+        self.change_letters(|letters| {
+            let since = match letters.get(&letter.id) {
+                Some((_, Some((old, _)))) => Some(old.redelivered_at.unwrap_or(old.received_at)),
+                Some((until, None)) => Some(Timestamp(until.0 - TOMBSTONE.as_millis() as i64)),
+                None => None,
+            };
+            if since.is_none_or(|since| letter.received_at > since) {
+                let kept = (letter.clone(), sealed.to_vec());
+                letters.insert(letter.id, (letter.expires_at, Some(kept)));
+            }
+        })
+    }
+
+    fn list(&self, filter: &Filter, now: Timestamp) -> Result<Vec<Letter>, Failure> {
+        let wanted = |one: &Letter| {
+            filter.source.as_ref().is_none_or(|s| *s == one.source)
+                && filter.code.as_ref().is_none_or(|code| *code == one.code)
+                && one.received_at >= filter.since
+                && filter
+                    .after
+                    .is_none_or(|after| (one.received_at, one.id) > after)
+                && !(filter.waiting && one.redelivered_at.is_some())
+                && !(filter.waiting && filter.code.is_none() && one.code == "withheld_superseded")
+        };
+        let letters = self.kept(now).into_iter().filter(wanted);
+        Ok(letters.take(filter.limit as usize).collect())
+    }
+
+    fn letter(&self, id: LetterId, now: Timestamp) -> Result<Option<(Letter, Vec<u8>)>, Failure> {
+        let letters = self.letters.borrow();
+        let live = letters.get(&id).filter(|(until, _)| now < *until);
+        Ok(live.and_then(|(_, kept)| kept.clone()))
+    }
+
+    fn remove(&self, id: LetterId, now: Timestamp) -> Result<bool, Failure> {
+        self.change_letters(|letters| match letters.get_mut(&id) {
+            Some(letter @ (_, Some(_))) => {
+                *letter = (now.after(TOMBSTONE), None);
+                true
+            }
+            _ => false,
+        })
+    }
+
+    fn mark(&self, id: LetterId, redeliveries: u32, now: Timestamp) -> Result<bool, Failure> {
+        self.change_letters(|letters| match letters.get_mut(&id) {
+            Some((_, Some((letter, _)))) if letter.redeliveries == redeliveries => {
+                letter.redelivered_at = Some(now);
+                letter.redeliveries += 1;
+                true
+            }
+            _ => false,
+        })
+    }
+
+    fn count(&self, now: Timestamp) -> Result<Count, Failure> {
+        let letters = self.kept(now);
+        let is_withheld = |l: &&Letter| l.code == "withheld_superseded";
+        let waiting = letters.iter();
+        let waiting = waiting.filter(|l| l.redelivered_at.is_none() && !is_withheld(l));
+        Ok(Count {
+            kept: letters.len() as u64,
+            withheld: letters.iter().filter(is_withheld).count() as u64,
+            waiting: waiting.clone().count() as u64,
+            oldest: waiting.map(|letter| letter.received_at).min(),
+        })
+    }
 }
 
 /// What a call to an object does.
@@ -310,35 +455,108 @@ pub(crate) enum Origin {
     Hangs,
 }
 
+/// What KV does with a read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Look {
+    /// It answers, after so long.
+    Answers(Duration),
+    /// It answers what was there so long ago.
+    Stale(Duration),
+    /// It fails, as with 429.
+    Fails,
+    /// It never answers.
+    Hangs,
+}
+
+/// What KV or a queue does with what it is given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Take {
+    /// It has it, and says so after so long.
+    Takes(Duration),
+    /// It refuses, as with 429, and has it or not.
+    Fails(Fault),
+    /// It never says anything, and has it or not.
+    Hangs(bool),
+}
+
+impl Take {
+    fn has_it(self) -> bool {
+        matches!(
+            self,
+            Self::Takes(_) | Self::Hangs(true) | Self::Fails(Fault::After)
+        )
+    }
+}
+
+/// What the rate limit says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limited {
+    Under,
+    Over,
+    Fails,
+    Hangs,
+}
+
+/// A message in a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// The binding of the queue.
+    pub(crate) queue: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) text: bool,
+    pub(crate) delay: Duration,
+    pub(crate) at: Timestamp,
+}
+
+/// The name of one of our queues, by its binding.
+pub(crate) fn queue_name(binding: &str) -> &'static str {
+    match binding {
+        DELIVERIES => "rxgate-deliveries",
+        DEAD_LETTERS => "rxgate-dead-letters",
+        _ => "another-queue",
+    }
+}
+
 /// The origin answers this at once.
 pub(crate) const fn answers(status: u16) -> Origin {
     Origin::Answers(status, None, Duration::ZERO)
 }
 
+/// What is under way.
+#[derive(Debug)]
+pub(crate) enum Running {
+    Machine(Machine),
+    Operator(Operator),
+}
+
 /// A machine, and what it asks for.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    machine: Machine,
-    effect: Effect,
+    pub(crate) running: Running,
+    pub(crate) effect: Effect,
 }
 
 impl Flight {
     /// The effect has been under way for so long already: that much less time is left for it.
     pub(crate) fn shorten(&mut self, span: Duration) {
         let timeout = match &mut self.effect {
-            Effect::Ask { timeout, .. } => timeout,
+            Effect::Ask { timeout, .. } | Effect::Get { timeout, .. } => timeout,
             Effect::Deliver(delivery) => &mut delivery.timeout,
-            Effect::Answer(_) => return,
+            Effect::Put(put) => &mut put.timeout,
+            Effect::Enqueue(message) => &mut message.timeout,
+            Effect::Limit { .. } | Effect::Answer(_) | Effect::Settle(_) => return,
         };
         *timeout = timeout.saturating_sub(span);
     }
 }
 
-/// How a request ended.
+/// How a request or a call ended.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) answer: Answer,
+    /// The line of the log; an empty one if there is none.
     pub(crate) record: Record,
+    pub(crate) logged: bool,
 }
 
 impl End {
@@ -351,6 +569,34 @@ impl End {
         } = self.answer;
         (status, self.record.code, retry_after)
     }
+
+    /// The answer's body.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.answer.body).unwrap()
+    }
+}
+
+/// How a message or the cron ended.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) verdict: Verdict,
+    pub(crate) record: Record,
+}
+
+impl Settled {
+    /// What becomes of the message, and the code.
+    pub(crate) fn summary(&self) -> (Verdict, &'static str) {
+        (self.verdict, self.record.code)
+    }
+
+    /// How long until it comes again.
+    #[track_caller]
+    pub(crate) fn delay(&self) -> Duration {
+        match self.verdict {
+            Verdict::Retry(delay) => delay,
+            Verdict::Ack => panic!("acknowledged: {}", self.record.code),
+        }
+    }
 }
 
 /// A step's result.
@@ -359,6 +605,15 @@ impl End {
 pub(crate) enum Step {
     Next(Flight),
     End(Box<End>),
+    Settled(Box<Settled>),
+}
+
+/// What was put into KV: until when it is kept, and since when it is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) value: Vec<u8>,
+    pub(crate) since: Timestamp,
+    pub(crate) until: Timestamp,
 }
 
 /// Everything around the machine.
@@ -370,12 +625,28 @@ pub(crate) struct World {
     pub(crate) asks: VecDeque<Ask>,
     /// What the origin does with the next requests; beyond, it answers 200 at once.
     pub(crate) origin: VecDeque<Origin>,
+    /// What the next reads of KV get; beyond, what is there, at once.
+    pub(crate) looks: VecDeque<Look>,
+    /// What the next writes of KV do; beyond, they succeed at once.
+    pub(crate) puts: VecDeque<Take>,
+    /// What queues do with the next messages; beyond, they take them at once.
+    pub(crate) sends: VecDeque<Take>,
+    /// What the rate limit says next; beyond, that all is well.
+    pub(crate) limits: VecDeque<Limited>,
+    /// What is in KV.
+    pub(crate) kv: BTreeMap<String, Kept>,
+    /// What is in the queues.
+    pub(crate) queued: Vec<Sent>,
     /// What reached the origin.
     pub(crate) delivered: Vec<Delivery>,
     /// The `webhook-id` of what the origin answered 2xx in time.
     pub(crate) taken: Vec<String>,
     /// What the objects were asked.
     pub(crate) asked: Vec<(String, Request)>,
+    /// All effects, in order.
+    pub(crate) did: Vec<String>,
+    /// Operators present this.
+    pub(crate) operator: Option<String>,
 }
 
 impl World {
@@ -385,16 +656,36 @@ impl World {
     }
 
     /// With these settings.
+    #[track_caller]
     pub(crate) fn with(settings: &Value) -> Self {
+        Self::of(gateway(settings))
+    }
+
+    /// With these settings, and these queues besides the dead letters'.
+    #[track_caller]
+    pub(crate) fn bound(settings: &Value, queues: &[&str]) -> Self {
+        Self::of(gateway_with(settings, bindings(queues)))
+    }
+
+    /// With this gateway.
+    pub(crate) fn of(gateway: Gateway) -> Self {
         Self {
-            gateway: gateway(settings),
+            gateway,
             now: START,
             objects: BTreeMap::new(),
             asks: VecDeque::new(),
             origin: VecDeque::new(),
+            looks: VecDeque::new(),
+            puts: VecDeque::new(),
+            sends: VecDeque::new(),
+            limits: VecDeque::new(),
+            kv: BTreeMap::new(),
+            queued: Vec::new(),
             delivered: Vec::new(),
             taken: Vec::new(),
             asked: Vec::new(),
+            did: Vec::new(),
+            operator: Some(format!("Bearer {}", OPERATOR_KEYS[0])),
         }
     }
 
@@ -415,8 +706,140 @@ impl World {
             match self.step(flight) {
                 Step::Next(next) => flight = next,
                 Step::End(end) => return *end,
+                Step::Settled(settled) => panic!("settled: {settled:?}"),
             }
         }
+    }
+
+    /// Goes on to the end of a message, or of the cron.
+    pub(crate) fn settle(&mut self, mut flight: Flight) -> Settled {
+        loop {
+            match self.step(flight) {
+                Step::Next(next) => flight = next,
+                Step::Settled(settled) => return *settled,
+                Step::End(end) => panic!("answered: {end:?}"),
+            }
+        }
+    }
+
+    /// Takes the oldest message out of a queue, by the queue's binding.
+    #[track_caller]
+    pub(crate) fn take(&mut self, queue: &str) -> Sent {
+        let place = self.queued.iter().position(|sent| sent.queue == queue);
+        self.queued
+            .remove(place.unwrap_or_else(|| panic!("nothing in {queue}")))
+    }
+
+    /// The `webhook-id` of what is in the dead-letter queue.
+    pub(crate) fn dead_letters(&self) -> Vec<String> {
+        let sent = self.queued.iter().filter(|s| s.queue == DEAD_LETTERS);
+        sent.filter_map(|sent| parcel_of(&sent.body).label.webhook_id)
+            .collect()
+    }
+
+    /// How many messages a queue holds.
+    pub(crate) fn waiting(&self, queue: &str) -> usize {
+        self.queued
+            .iter()
+            .filter(|sent| sent.queue == queue)
+            .count()
+    }
+
+    /// Begins with a message, at its so-and-so-manieth attempt.
+    pub(crate) fn begin_attempt(&mut self, sent: &Sent, attempt: u16) -> Flight {
+        self.begin_message(queue_name(&sent.queue), &sent.body, attempt, sent.at)
+    }
+
+    /// Begins with anything that comes out of a queue.
+    pub(crate) fn begin_message(
+        &mut self,
+        queue: &str,
+        body: &[u8],
+        attempt: u16,
+        sent_at: Timestamp,
+    ) -> Flight {
+        let message = Message {
+            queue,
+            body,
+            attempt,
+            sent_at,
+        };
+        let (machine, effect) = Machine::attempt(&self.gateway, message, self.now);
+        Flight {
+            running: Running::Machine(machine),
+            effect,
+        }
+    }
+
+    /// Hands a message over for the first time, to its end.
+    pub(crate) fn attempt(&mut self, sent: &Sent) -> Settled {
+        self.attempt_nth(sent, 1)
+    }
+
+    /// Hands a message over, to its end.
+    pub(crate) fn attempt_nth(&mut self, sent: &Sent, attempt: u16) -> Settled {
+        let flight = self.begin_attempt(sent, attempt);
+        self.settle(flight)
+    }
+
+    /// Takes the oldest message out of our queue when its delay is over, and hands it over.
+    #[track_caller]
+    pub(crate) fn consume(&mut self) -> Settled {
+        let sent = self.take(DELIVERIES);
+        let due = sent.at.after(sent.delay);
+        self.now = self.now.max(due);
+        self.attempt(&sent)
+    }
+
+    /// Keeps all that is in the dead-letter queue.
+    #[track_caller]
+    pub(crate) fn keep_letters(&mut self) {
+        while self.waiting(DEAD_LETTERS) > 0 {
+            let sent = self.take(DEAD_LETTERS);
+            let kept = self.attempt(&sent);
+            assert_eq!(kept.summary(), (Verdict::Ack, "dead_letter_kept"));
+        }
+    }
+
+    /// The letters that are kept now.
+    pub(crate) fn letters(&self) -> Vec<Letter> {
+        let object = self.objects.get(rxgate::letters::LETTERS_OBJECT);
+        object.map_or_else(Vec::new, |object| object.kept(self.now))
+    }
+
+    /// A call of an operator's, to its end. The query as in a URL, without anything encoded.
+    pub(crate) fn call(&mut self, method: &str, target: &str) -> End {
+        let flight = self.begin_call(method, target);
+        self.finish(flight)
+    }
+
+    /// Begins with a call of an operator's.
+    pub(crate) fn begin_call(&mut self, method: &str, target: &str) -> Flight {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let query: Vec<(String, String)> = pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let call = Call {
+            method,
+            path,
+            authorization: self.operator.as_deref(),
+            query: &query,
+        };
+        let (operator, effect) = Operator::begin(&self.gateway, call, self.now);
+        Flight {
+            running: Running::Operator(operator),
+            effect,
+        }
+    }
+
+    /// One turn of the cron.
+    pub(crate) fn tick(&mut self) -> Settled {
+        let (operator, effect) = Operator::tick(self.now);
+        self.settle(Flight {
+            running: Running::Operator(operator),
+            effect,
+        })
     }
 
     /// Sends one of [`EVENTS`] in full.
@@ -437,27 +860,148 @@ impl World {
     /// Begins with a request that arrived at `received_at`.
     pub(crate) fn begin_with(&mut self, inbound: Inbound<'_>, received_at: Timestamp) -> Flight {
         let (machine, effect) = Machine::begin(&self.gateway, inbound, received_at, self.now);
-        Flight { machine, effect }
+        Flight {
+            running: Running::Machine(machine),
+            effect,
+        }
     }
 
     /// Performs the effect that the machine asks for, and goes on.
     pub(crate) fn step(&mut self, flight: Flight) -> Step {
-        let Flight { machine, effect } = flight;
+        let Flight { running, effect } = flight;
         let mut reply = Vec::new();
         let done = match effect {
             Effect::Answer(end) => {
                 let (answer, record) = *end;
-                return Step::End(Box::new(End { answer, record }));
+                return Step::End(Box::new(End {
+                    answer,
+                    logged: record.is_some(),
+                    record: record.unwrap_or_default(),
+                }));
+            }
+            Effect::Settle(end) => {
+                let (verdict, record) = *end;
+                return Step::Settled(Box::new(Settled { verdict, record }));
             }
             Effect::Ask {
                 object,
                 request,
                 timeout,
-            } => self.ask(object, request, timeout, &mut reply),
-            Effect::Deliver(delivery) => self.deliver(*delivery),
+            } => {
+                self.did.push(request_name(&request).to_owned());
+                self.ask(object, request, timeout, &mut reply)
+            }
+            Effect::Deliver(delivery) => {
+                self.did.push("deliver".to_owned());
+                self.deliver(*delivery)
+            }
+            Effect::Get { key, timeout } => {
+                self.did.push(format!("get {}", kind_of(&key)));
+                self.look(&key, timeout, &mut reply)
+            }
+            Effect::Put(put) => {
+                self.did.push(format!("put {}", kind_of(&put.key)));
+                self.put(*put)
+            }
+            Effect::Enqueue(message) => {
+                self.did.push(format!("send {}", message.queue));
+                self.enqueue(*message)
+            }
+            Effect::Limit { key } => {
+                self.did.push(format!("limit {key}"));
+                match self.limits.pop_front().unwrap_or(Limited::Under) {
+                    Limited::Under => Done::Ok,
+                    Limited::Over => Done::Limited,
+                    Limited::Fails => Done::Failed,
+                    Limited::Hangs => Done::TimedOut,
+                }
+            }
         };
-        let (machine, effect) = machine.resume(&self.gateway, &done, self.now);
-        Step::Next(Flight { machine, effect })
+        let (running, effect) = match running {
+            Running::Machine(machine) => {
+                let (machine, effect) = machine.resume(&self.gateway, &done, self.now);
+                (Running::Machine(machine), effect)
+            }
+            Running::Operator(operator) => {
+                let (operator, effect) = operator.resume(&self.gateway, &done, self.now);
+                (Running::Operator(operator), effect)
+            }
+        };
+        Step::Next(Flight { running, effect })
+    }
+
+    fn look<'r>(&mut self, key: &str, timeout: Duration, reply: &'r mut Vec<u8>) -> Done<'r> {
+        let look = self.looks.pop_front();
+        let look = look.unwrap_or(Look::Answers(Duration::ZERO));
+        let (delay, ago) = match look {
+            Look::Answers(delay) => (delay, Duration::ZERO),
+            Look::Stale(ago) => (Duration::ZERO, ago),
+            Look::Fails => return Done::Failed,
+            Look::Hangs => (Duration::MAX, Duration::ZERO),
+        };
+        self.now = self.now.after(delay.min(timeout));
+        if delay > timeout {
+            return Done::TimedOut;
+        }
+        let at = Timestamp(self.now.0 - i64::try_from(ago.as_millis()).unwrap());
+        match self.kv.get(key) {
+            Some(kept) if kept.since <= at && at < kept.until => {
+                reply.clone_from(&kept.value);
+                Done::Replied(reply)
+            }
+            _ => Done::Absent,
+        }
+    }
+
+    fn put(&mut self, put: Put) -> Done<'static> {
+        let take = self.puts.pop_front();
+        let take = take.unwrap_or(Take::Takes(Duration::ZERO));
+        assert!(
+            put.kept >= Duration::from_secs(60),
+            "KV keeps nothing for less"
+        );
+        let (done, in_time) = self.taken(take, put.timeout);
+        if take.has_it() && in_time {
+            let kept = Kept {
+                value: put.value,
+                since: self.now,
+                until: self.now.after(put.kept),
+            };
+            self.kv.insert(put.key, kept);
+        }
+        done
+    }
+
+    fn enqueue(&mut self, message: Enqueue) -> Done<'static> {
+        assert!(message.body.len() < 127_900, "the platform takes no more");
+        let take = self.sends.pop_front();
+        let take = take.unwrap_or(Take::Takes(Duration::ZERO));
+        let (done, _) = self.taken(take, message.timeout);
+        // What is given up at the timeout may be there all the same.
+        if take.has_it() {
+            self.queued.push(Sent {
+                queue: message.queue,
+                body: message.body,
+                text: message.text,
+                delay: message.delay,
+                at: self.now,
+            });
+        }
+        done
+    }
+
+    fn taken(&mut self, take: Take, timeout: Duration) -> (Done<'static>, bool) {
+        let delay = match take {
+            Take::Takes(delay) => delay,
+            Take::Fails(_) => Duration::ZERO,
+            Take::Hangs(_) => Duration::MAX,
+        };
+        self.now = self.now.after(delay.min(timeout));
+        match take {
+            Take::Fails(_) => (Done::Failed, true),
+            _ if delay > timeout => (Done::TimedOut, matches!(take, Take::Hangs(_))),
+            _ => (Done::Ok, true),
+        }
     }
 
     /// Performs the effect, and dies before the machine hears of it.
@@ -490,11 +1034,13 @@ impl World {
         if let Ask::Fails(fault) = ask {
             object.fault.set(Some(fault));
         }
+        let is_letters = matches!(Request::unpack(&message), Ok(Request::Letters(_)));
+        let read = if is_letters { 1 } else { 0 };
         let before = object.written.get();
         let served = serve(object, &message, self.now);
         object.fault.set(None);
         let cost = Cost {
-            read: 0,
+            read,
             written: object.written.get() - before,
         };
         self.now = self.now.after(delay.min(timeout));
@@ -506,6 +1052,7 @@ impl World {
             (Ask::Garbled, _) => Done::Replied(&[9, 9, 9]),
             (_, Ok(served)) => {
                 *reply = served.pack(cost);
+                assert_eq!(Reply::unpack(reply), Ok((served, cost)));
                 Done::Replied(reply)
             }
         }
@@ -554,9 +1101,64 @@ pub(crate) fn inbound<'a>(body: &'a str, signature: &'a str) -> Inbound<'a> {
         method: "POST",
         source: "osigu",
         received: Received::Complete,
+        url: None,
         signature: Some(signature),
+        more: &[],
         content_type: Some("application/json"),
         traceparent: None,
         body: RawBody::new(body.as_bytes()),
     }
+}
+
+/// What an object is asked.
+pub(crate) fn request_name(request: &Request) -> &'static str {
+    match request {
+        Request::Layout(_) => "layout",
+        Request::Claim { .. } => "claim",
+        Request::Commit { .. } => "commit",
+        Request::Release { .. } => "release",
+        Request::Move { .. } => "move",
+        Request::Letters(LetterRequest::Keep { .. }) => "keep",
+        Request::Letters(LetterRequest::List(_)) => "list",
+        Request::Letters(LetterRequest::Read(_)) => "read",
+        Request::Letters(LetterRequest::Remove(_)) => "remove",
+        Request::Letters(LetterRequest::Mark(..)) => "mark",
+        Request::Letters(LetterRequest::Count) => "count",
+    }
+}
+
+/// What kind of key it is: what stands before the hash.
+fn kind_of(key: &str) -> &str {
+    let (kind, hash) = key.split_once('/').unwrap();
+    let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    assert!(hash.len() >= 32 && hash.bytes().all(is_hex), "{key}");
+    kind
+}
+
+/// Writes a setting of `settings` by its path, such as `SOURCE_OSIGU.dedupe`.
+pub(crate) fn set(settings: &mut Value, path: &str, value: Value) {
+    let pointer = format!("/{}", path.replace('.', "/"));
+    let (table, name) = pointer.rsplit_once('/').unwrap();
+    settings.pointer_mut(table).unwrap()[name] = value;
+}
+
+/// What is sealed in a message, with the first of [`SEAL_KEYS`].
+#[track_caller]
+pub(crate) fn parcel_of(message: &[u8]) -> Parcel {
+    let keys = seal_keys();
+    let (kind, frame) = message.split_first().unwrap();
+    assert_eq!(*kind, 1, "no frame");
+    let kinds = [Sealed::Delivery, Sealed::Letter];
+    let opened = kinds
+        .into_iter()
+        .find_map(|what| keys.open(what, frame).ok());
+    Parcel::read(&opened.unwrap()).unwrap()
+}
+
+/// The first of [`SEAL_KEYS`], as the settings have it.
+pub(crate) fn seal_keys() -> SealKeys {
+    SealKeys::new(vec![
+        SealKey::parse(KeyId::new("seal-1"), SEAL_KEYS[0]).unwrap(),
+    ])
+    .unwrap()
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rxgate::entity::{
-    Agreed, Claim, ClaimRequest, Cost, Entity, EntityKey, EventHash, Fence, LayoutRefused,
-    LayoutRequest, LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED, MAX_PAGES, Objects, Page, Receipt,
-    Reply, Request, Row, Step, WireCorrupt, serve,
+    Agreed, Claim, ClaimRequest, Claimant, Cost, Entity, EntityKey, EventHash, Fence,
+    LayoutRefused, LayoutRequest, LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED, MAX_PAGES, Objects,
+    Ordering, Page, Receipt, Reply, Request, Row, Step, WireCorrupt, serve,
 };
+use rxgate::letters::{Count, Filter, Letter, LetterId, LetterReply, LetterRequest};
 use rxgate::time::Timestamp;
 
 use crate::driver::{Failure, Fault, Memory, START};
@@ -35,6 +36,7 @@ fn event(n: u32) -> EventHash {
 fn claim_of(n: u32) -> ClaimRequest {
     ClaimRequest {
         event: event(n),
+        claimant: Claimant::Sender,
         step: Step::default(),
         lease: LEASE,
         window: WINDOW,
@@ -74,6 +76,14 @@ fn granted(store: &Memory, n: u32, now: Timestamp) -> Fence {
     match claim(store, claim_of(n), now) {
         (Claim::Granted { fence, .. }, _) => fence,
         other => panic!("{other:?}"),
+    }
+}
+
+/// What a delivered event is, to whoever asks.
+fn duplicate(remembered: Duration) -> Claim {
+    Claim::Duplicate {
+        receipt: Receipt::Delivered,
+        remembered,
     }
 }
 
@@ -154,6 +164,7 @@ fn step() -> impl Strategy<Value = Step> {
         rank,
         state: if rank == 0 { 0 } else { state },
         at: Timestamp(at),
+        ..Step::default()
     })
 }
 
@@ -453,6 +464,7 @@ impl Life {
             entity: entity(n),
             claim: ClaimRequest {
                 event: event(of),
+                claimant: Claimant::Sender,
                 step,
                 lease: LEASE,
                 window: WINDOW,
@@ -484,8 +496,14 @@ impl Life {
             _ if self.handed_over.contains(&(n, objects.generation)) => {
                 panic!("{reply:?} from objects that handed the entity over")
             }
-            Ok(Reply::Claim(Claim::Duplicate(Receipt::Delivered))) => {
+            Ok(Reply::Claim(Claim::Duplicate {
+                receipt: Receipt::Delivered,
+                remembered,
+            })) => {
                 assert!(committed || maybe, "a duplicate of nothing");
+                let ends = [known.committed.map(|old| old.until), known.maybe];
+                let mut ends = ends.into_iter().flatten();
+                assert!(ends.any(|until| now.until(until) == remembered));
                 assert_eq!(written, 0);
             }
             _ if committed => panic!("{reply:?} to an event that is committed"),
@@ -495,7 +513,7 @@ impl Life {
                 assert_eq!(written, 0);
             }
             _ if running.is_some() => panic!("{reply:?} to an event that is held"),
-            Ok(Reply::Claim(Claim::Granted { fence, state })) => {
+            Ok(Reply::Claim(Claim::Granted { fence, state, .. })) => {
                 let spilt = u32::from(self.fillers > 0);
                 assert!((1..=1 + spilt).contains(&written), "{written} pages");
                 let highest = self.highest.get(&n);
@@ -656,6 +674,690 @@ proptest! {
     }
 }
 
+// ── messages of our queue ───────────────────────────────────────────────────
+
+/// For so long a message may be in a queue.
+const LONG: Duration = Duration::from_secs(15 * 24 * 3600);
+
+#[derive(Clone, Debug)]
+enum Move {
+    Claim {
+        event: u32,
+        /// By a message; `Some(back)`: that was sent under one of the last grants of its event, `None`: without a claim.
+        message: Option<Option<usize>>,
+        heard: bool,
+        fault: Option<Fault>,
+    },
+    Commit {
+        back: usize,
+        receipt: Receipt,
+        fault: Option<Fault>,
+    },
+    Release {
+        back: usize,
+        fault: Option<Fault>,
+    },
+    Wait(u64),
+    Sweep,
+    /// Another number of objects.
+    Change,
+}
+
+fn some_fault() -> impl Strategy<Value = Option<Fault>> {
+    prop_oneof![
+        8 => Just(None),
+        1 => Just(Some(Fault::Before)),
+        1 => Just(Some(Fault::After)),
+    ]
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    let event = prop_oneof![8 => 0..3_u32, 1 => Just(FILLERS), 1 => Just(FILLERS + 62)];
+    let message = prop_oneof![
+        2 => Just(None),
+        2 => (0..3_usize).prop_map(|back| Some(Some(back))),
+        1 => Just(Some(None)),
+    ];
+    let heard = prop::bool::weighted(0.85);
+    let claim = (event, message, heard, some_fault()).prop_map(|(event, message, heard, fault)| {
+        Move::Claim {
+            event,
+            message,
+            heard,
+            fault,
+        }
+    });
+    let day = 24 * 3600 * 1000;
+    let waits = [
+        1,
+        500,
+        14_999,
+        15_000,
+        60_000,
+        75_001,
+        day,
+        2 * day,
+        13 * day,
+        15 * day,
+        16 * day,
+    ];
+    prop_oneof![
+        10 => claim,
+        5 => (0..5_usize, receipt(), some_fault())
+            .prop_map(|(back, receipt, fault)| Move::Commit { back, receipt, fault }),
+        3 => (0..5_usize, some_fault()).prop_map(|(back, fault)| Move::Release { back, fault }),
+        4 => prop::sample::select(waits.to_vec()).prop_map(Move::Wait),
+        1 => Just(Move::Sweep),
+        1 => Just(Move::Change),
+    ]
+}
+
+/// Where an event stands, to whoever knows nothing of rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stands {
+    #[default]
+    Free,
+    /// A request of the sender's holds it.
+    Leased {
+        fence: Option<Fence>,
+        until: Timestamp,
+    },
+    /// A message holds it, and it is in our queue.
+    Attempting {
+        fence: Option<Fence>,
+        lapses: Timestamp,
+        until: Timestamp,
+    },
+    /// It is settled. `Queued`: it is in our queue.
+    Settled {
+        receipt: Receipt,
+        fence: Option<Fence>,
+        until: Timestamp,
+    },
+}
+
+impl Stands {
+    fn lapsed(self, now: Timestamp) -> Self {
+        match self {
+            Self::Leased { until, .. } if until <= now => Self::Free,
+            Self::Attempting {
+                fence,
+                lapses,
+                until,
+            } if lapses <= now => Self::Settled {
+                receipt: Receipt::Queued,
+                fence,
+                until,
+            },
+            other => other,
+        }
+    }
+
+    fn runs(self, now: Timestamp) -> bool {
+        match self {
+            Self::Leased { until, .. } => now < until,
+            Self::Attempting { lapses, .. } => now < lapses,
+            _ => false,
+        }
+    }
+
+    /// What a claim gets; `None`: it is granted.
+    fn answer(self, claimant: Claimant, now: Timestamp) -> Option<Claim> {
+        let duplicate = |receipt, until: Timestamp| {
+            let remembered = now.until(until);
+            (now < until).then_some(Claim::Duplicate {
+                receipt,
+                remembered,
+            })
+        };
+        let in_flight = |until: Timestamp| {
+            (now < until).then(|| Claim::InFlight {
+                retry_after: now.until(until),
+            })
+        };
+        match (self, claimant) {
+            (Self::Free, _) => None,
+            (Self::Leased { fence, .. }, Claimant::Message(sent)) if fence == Some(sent) => None,
+            (Self::Leased { until, .. }, _) => in_flight(until),
+            (Self::Attempting { until, .. }, Claimant::Sender) => duplicate(Receipt::Queued, until),
+            (Self::Attempting { lapses, .. }, Claimant::Message(_)) => in_flight(lapses),
+            (
+                Self::Settled {
+                    receipt: Receipt::Queued,
+                    ..
+                },
+                Claimant::Message(_),
+            ) => None,
+            (Self::Settled { receipt, until, .. }, _) => duplicate(receipt, until),
+        }
+    }
+}
+
+/// A claim that its holder knows of.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    event: u32,
+    fence: Fence,
+    store: usize,
+    of_message: bool,
+}
+
+struct Queue {
+    now: Timestamp,
+    stores: Vec<Memory>,
+    /// The objects that the state of things is in.
+    home: usize,
+    /// Whether the newest objects have taken over what there was.
+    arrived: bool,
+    events: BTreeMap<u32, Stands>,
+    holds: Vec<Hold>,
+    highest: Fence,
+}
+
+impl Queue {
+    fn new(fillers: u32) -> Self {
+        let mut queue = Self {
+            now: START,
+            stores: vec![Memory::default()],
+            home: 0,
+            arrived: true,
+            events: BTreeMap::new(),
+            holds: Vec::new(),
+            highest: Fence(0),
+        };
+        for n in 0..fillers {
+            queue.claim(FILLERS + n, None, true, None);
+            // Every other one waits in the queue, on a page that is full some time.
+            let receipt = if n % 2 == 0 {
+                Receipt::Queued
+            } else {
+                Receipt::Delivered
+            };
+            queue.commit(0, receipt, None);
+        }
+        queue
+    }
+
+    fn run(&mut self, op: &Move) {
+        match *op {
+            Move::Claim {
+                event,
+                message,
+                heard,
+                fault,
+            } => {
+                let message = message.map(|back| {
+                    let mut of_event = self.holds.iter().rev().filter(|hold| hold.event == event);
+                    let sent = back.and_then(|back| of_event.nth(back));
+                    sent.map_or(Fence(0), |hold| hold.fence)
+                });
+                self.claim(event, message, heard, fault);
+            }
+            Move::Commit {
+                back,
+                receipt,
+                fault,
+            } => self.commit(back, receipt, fault),
+            Move::Release { back, fault } => self.release(back, fault),
+            Move::Wait(millis) => self.now = self.now.after(Duration::from_millis(millis)),
+            Move::Sweep => self.stores.iter().for_each(|store| store.sweep(self.now)),
+            Move::Change if self.arrived => {
+                self.stores.push(Memory::default());
+                self.arrived = false;
+            }
+            Move::Change => {}
+        }
+    }
+
+    fn call(
+        &self,
+        store: usize,
+        request: &Request,
+        fault: Option<Fault>,
+    ) -> (Result<Reply, Failure>, u32) {
+        let store = &self.stores[store];
+        store.fault.set(fault);
+        let answer = call(store, request, self.now);
+        store.fault.set(None);
+        answer
+    }
+
+    /// The objects before hand over, as they do for each claim; `Err`: leases still run there.
+    fn moved(&mut self) -> Result<Option<Vec<u8>>, ()> {
+        let Some(before) = self.stores.len().checked_sub(2) else {
+            return Ok(None);
+        };
+        let request = Request::Move {
+            entity: entity(1),
+            window: LONG,
+        };
+        let reply = self.call(before, &request, None).0;
+        let now = self.now;
+        if self.home == before {
+            self.events
+                .values_mut()
+                .for_each(|stands| *stands = stands.lapsed(now));
+        }
+        let runs = self.home == before && self.events.values().any(|stands| stands.runs(now));
+        match reply {
+            Ok(Reply::Busy(_)) if runs => Err(()),
+            Ok(Reply::Moved(pages)) if !runs => {
+                self.home = before + 1;
+                Ok(Some(pages))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn claim(&mut self, of: u32, message: Option<Fence>, heard: bool, fault: Option<Fault>) {
+        let Ok(moved) = self.moved() else {
+            return;
+        };
+        let claimant = message.map_or(Claimant::Sender, Claimant::Message);
+        let window = if message.is_some() { LONG } else { WINDOW };
+        let claim = ClaimRequest {
+            claimant,
+            window,
+            ..claim_of(of)
+        };
+        let request = Request::Claim {
+            entity: entity(1),
+            claim,
+            moved,
+        };
+        let (reply, written) = self.call(self.home, &request, fault);
+        let now = self.now;
+        let lapses = now.after(LEASE);
+        let stands = self.events.entry(of).or_default();
+        let granted = |fence| match message {
+            None => Stands::Leased {
+                fence,
+                until: lapses,
+            },
+            Some(_) => Stands::Attempting {
+                fence,
+                lapses,
+                until: lapses.after(LONG),
+            },
+        };
+        match (stands.answer(claimant, now), reply) {
+            (Some(expected), Ok(Reply::Claim(claim))) => {
+                assert_eq!((claim, written), (expected, 0), "{stands:?}");
+            }
+            (None, Ok(Reply::Claim(Claim::Granted { fence, .. }))) => {
+                assert!(written > 0 && fence > self.highest);
+                *stands = granted(Some(fence));
+                self.highest = fence;
+                self.arrived = true;
+                if heard {
+                    let of_message = message.is_some();
+                    self.holds.push(Hold {
+                        event: of,
+                        fence,
+                        store: self.home,
+                        of_message,
+                    });
+                }
+            }
+            (None, Err(Failure::Injected)) => {
+                if fault == Some(Fault::After) {
+                    *stands = granted(None);
+                    self.arrived = true;
+                }
+            }
+            other => panic!("{other:?} to {claimant:?}"),
+        }
+    }
+
+    fn commit(&mut self, back: usize, receipt: Receipt, fault: Option<Fault>) {
+        let Some(hold) = self.holds.iter().rev().nth(back).copied() else {
+            return;
+        };
+        // A message isn't sent back to the queue that it is in.
+        let receipt = match receipt {
+            Receipt::Queued if hold.of_message => Receipt::Delivered,
+            other => other,
+        };
+        let of_queue = hold.of_message || receipt == Receipt::Queued;
+        let window = if of_queue { LONG } else { WINDOW };
+        let request = Request::Commit {
+            entity: entity(1),
+            event: event(hold.event),
+            fence: hold.fence,
+            receipt,
+            window,
+        };
+        let (reply, written) = self.call(hold.store, &request, fault);
+        let now = self.now;
+        if hold.store != self.home {
+            return assert_eq!(written, 0, "{reply:?} after a move");
+        }
+        let stands = self.events.entry(hold.event).or_default();
+        let newest = Some(hold.fence);
+        let holds = match *stands {
+            Stands::Leased { fence, until } => fence == newest && now < until.after(LATE),
+            Stands::Attempting { fence, until, .. } => fence == newest && now < until,
+            _ => false,
+        };
+        // For as long as an attempt said, at least.
+        let until = match *stands {
+            Stands::Attempting { until, .. } => until.max(now.after(window)),
+            _ => now.after(window),
+        };
+        match reply {
+            Ok(Reply::Settled(Ok(()))) if holds => {
+                assert!(written > 0);
+                *stands = Stands::Settled {
+                    receipt,
+                    fence: newest,
+                    until,
+                };
+            }
+            Ok(Reply::Settled(Ok(()))) => {
+                assert_eq!(written, 0);
+                let (same, higher) = match *stands {
+                    Stands::Settled {
+                        receipt: known,
+                        fence,
+                        ..
+                    } => (fence == newest && known == receipt, fence != newest),
+                    Stands::Attempting { fence, .. } => (false, fence != newest),
+                    // It counted once, and its window has ended.
+                    Stands::Leased { .. } | Stands::Free => (self.now > START, false),
+                };
+                assert!(same || higher && receipt == Receipt::Queued, "{stands:?}");
+            }
+            Ok(Reply::Settled(Err(LeaseLost))) => {
+                assert!(!holds, "a lease is lost to nobody");
+                assert_eq!(written, 0);
+                let overtaken = match *stands {
+                    Stands::Attempting { until, fence, .. }
+                    | Stands::Settled { until, fence, .. } => {
+                        now < until && fence.is_none_or(|fence| fence > hold.fence)
+                    }
+                    _ => false,
+                };
+                assert!(
+                    !(overtaken && receipt == Receipt::Queued),
+                    "a fault that is none"
+                );
+            }
+            Err(Failure::Injected) => {
+                if fault == Some(Fault::After) && holds {
+                    *stands = Stands::Settled {
+                        receipt,
+                        fence: newest,
+                        until,
+                    };
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn release(&mut self, back: usize, fault: Option<Fault>) {
+        let Some(hold) = self.holds.iter().rev().nth(back).copied() else {
+            return;
+        };
+        let request = release_request(hold.event, hold.fence);
+        let (reply, written) = self.call(hold.store, &request, fault);
+        if hold.store != self.home {
+            return assert_eq!(written, 0, "{reply:?} after a move");
+        }
+        let now = self.now;
+        let stands = self.events.entry(hold.event).or_default();
+        let newest = Some(hold.fence);
+        let given_back = match *stands {
+            Stands::Leased { fence, until } if fence == newest && now < until.after(LATE) => {
+                Some(Stands::Free)
+            }
+            Stands::Attempting { fence, until, .. } if fence == newest && now < until => {
+                let receipt = Receipt::Queued;
+                Some(Stands::Settled {
+                    receipt,
+                    fence,
+                    until,
+                })
+            }
+            _ => None,
+        };
+        match (reply, given_back) {
+            (Ok(Reply::Settled(Ok(()))), Some(given_back)) => *stands = given_back,
+            (Ok(Reply::Settled(Err(LeaseLost))), None) => assert_eq!(written, 0),
+            (Err(Failure::Injected), Some(given_back)) => {
+                if fault == Some(Fault::After) {
+                    *stands = given_back;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_lives_of_queued_events_keep_to_the_model(
+        fillers in prop::sample::select(vec![0_u32, 0, 62, 63, 64, 130]),
+        ops in prop::collection::vec(moves(), 1..80),
+    ) {
+        let mut queue = Queue::new(fillers);
+        for op in &ops {
+            queue.run(op);
+        }
+    }
+}
+
+fn message_claim(n: u32, fence: Fence) -> ClaimRequest {
+    ClaimRequest {
+        claimant: Claimant::Message(fence),
+        window: LONG,
+        ..claim_of(n)
+    }
+}
+
+#[track_caller]
+fn granted_to_message(store: &Memory, n: u32, sent: Fence, now: Timestamp) -> Fence {
+    match claim(store, message_claim(n, sent), now) {
+        (Claim::Granted { fence, .. }, _) => fence,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Claims for the sender, and commits that it is in our queue.
+#[track_caller]
+fn enqueue(store: &Memory, n: u32, now: Timestamp) -> Fence {
+    let fence = granted(store, n, now);
+    assert_eq!(settle(store, &queued_request(n, fence), now).0, Ok(()));
+    fence
+}
+
+fn queued_request(n: u32, fence: Fence) -> Request {
+    Request::Commit {
+        entity: entity(1),
+        event: event(n),
+        fence,
+        receipt: Receipt::Queued,
+        window: LONG,
+    }
+}
+
+fn queued(remembered: Duration) -> Claim {
+    Claim::Duplicate {
+        receipt: Receipt::Queued,
+        remembered,
+    }
+}
+
+#[test]
+fn a_message_that_is_faster_than_the_commit_of_its_request_makes_no_fault_of_it() {
+    let store = Memory::default();
+    let sent = granted(&store, 1, START);
+    let fence = granted_to_message(&store, 1, sent, START);
+    assert!(fence > sent);
+    assert_eq!(settle(&store, &queued_request(1, sent), START), (Ok(()), 0));
+    let delivered = commit_request(1, fence);
+    assert_eq!(settle(&store, &delivered, START), (Ok(()), 1));
+    assert_eq!(settle(&store, &queued_request(1, sent), START), (Ok(()), 0));
+    // Whatever else the request might have to say comes too late.
+    assert_eq!(
+        settle(&store, &commit_request(1, sent), START),
+        (Err(LeaseLost), 0)
+    );
+    assert_eq!(
+        settle(&store, &release_request(1, sent), START),
+        (Err(LeaseLost), 0)
+    );
+    assert_eq!(
+        claim(&store, claim_of(1), START),
+        (duplicate(LEASE + LONG), 0)
+    );
+    let again = message_claim(1, sent);
+    assert_eq!(claim(&store, again, START), (duplicate(LEASE + LONG), 0));
+}
+
+#[test]
+fn a_lease_is_taken_over_by_no_message_but_its_own() {
+    let store = Memory::default();
+    let sent = granted(&store, 1, START);
+    let in_flight = Claim::InFlight { retry_after: LEASE };
+    for other in [Fence(0), Fence(sent.0 - 1), Fence(sent.0 + 1)] {
+        assert_eq!(
+            claim(&store, message_claim(1, other), START),
+            (in_flight, 0)
+        );
+    }
+    granted_to_message(&store, 1, sent, START);
+}
+
+#[test]
+fn an_attempt_that_lapses_never_loses_the_receipt() {
+    let store = Memory::default();
+    let sent = enqueue(&store, 1, START);
+    let first = granted_to_message(&store, 1, sent, START);
+    for (wait, remembered) in [
+        (14_999, LONG + Duration::from_millis(1)),
+        (15_000, LONG),
+        (3_600_000, LONG - Duration::from_secs(3585)),
+    ] {
+        let now = START.after(Duration::from_millis(wait));
+        store.sweep(now);
+        assert_eq!(claim(&store, claim_of(1), now), (queued(remembered), 0));
+    }
+    let later = START.after(Duration::from_secs(3600));
+    let second = granted_to_message(&store, 1, sent, later);
+    for late in [commit_request(1, first), release_request(1, first)] {
+        assert_eq!(settle(&store, &late, later), (Err(LeaseLost), 0));
+    }
+    assert_eq!(
+        settle(&store, &release_request(1, second), later),
+        (Ok(()), 1)
+    );
+    assert_eq!(claim(&store, claim_of(1), later), (queued(LEASE + LONG), 0));
+    // It was given back to messages, and to nobody else.
+    let third = granted_to_message(&store, 1, sent, later);
+    assert_eq!(
+        settle(&store, &commit_request(1, third), later),
+        (Ok(()), 1)
+    );
+}
+
+#[test]
+fn a_receipt_is_remembered_for_as_long_as_was_said_while_it_was_attempted() {
+    let store = Memory::default();
+    let sent = enqueue(&store, 1, START);
+    let fence = granted_to_message(&store, 1, sent, START);
+    assert_eq!(claim(&store, claim_of(1), START).0, queued(LEASE + LONG));
+    let commit = Request::Commit {
+        entity: entity(1),
+        event: event(1),
+        fence,
+        receipt: Receipt::Delivered,
+        window: LONG,
+    };
+    assert_eq!(settle(&store, &commit, START), (Ok(()), 1));
+    let told = claim(&store, claim_of(1), START).0;
+    assert_eq!(told, duplicate(LEASE + LONG));
+}
+
+#[test]
+fn as_many_attempts_as_there_may_be_leases_lose_no_receipt_when_they_lapse() {
+    let store = Memory::default();
+    let count = u32::try_from(MAX_LEASED).unwrap();
+    for n in 0..count {
+        let sent = enqueue(&store, n, START);
+        granted_to_message(&store, n, sent, START);
+    }
+    let in_flight = Claim::InFlight { retry_after: LEASE };
+    assert_eq!(claim(&store, claim_of(count), START), (in_flight, 0));
+    let lapsed = START.after(LEASE);
+    granted(&store, count, lapsed);
+    for n in 0..count - 1 {
+        assert_eq!(
+            claim(&store, claim_of(n), lapsed),
+            (queued(LONG), 0),
+            "event {n}"
+        );
+        granted_to_message(&store, n, Fence(0), lapsed);
+        let still = claim(&store, claim_of(n), lapsed).0;
+        assert_eq!(still, queued(LEASE + LONG), "event {n}");
+    }
+}
+
+#[test]
+fn a_queued_event_on_an_older_page_waits_for_its_message_like_any_other() {
+    let store = Memory::default();
+    let sent = enqueue(&store, 1, START);
+    (100..240).for_each(|n| deliver(&store, n, START));
+    assert!(store.rows.borrow().len() > 2);
+    assert_eq!(claim(&store, claim_of(1), START), (queued(LONG), 0));
+    let fence = granted_to_message(&store, 1, sent, START);
+    assert_eq!(claim(&store, claim_of(1), START), (queued(LEASE + LONG), 0));
+    assert_eq!(
+        settle(&store, &commit_request(1, fence), START),
+        (Ok(()), 1)
+    );
+    (300..440).for_each(|n| deliver(&store, n, START));
+    assert_eq!(
+        claim(&store, message_claim(1, sent), START),
+        (duplicate(LEASE + LONG), 0)
+    );
+}
+
+#[test]
+fn an_attempt_that_lapsed_before_a_move_is_queued_after_it() {
+    let (old, new) = (Memory::default(), Memory::default());
+    let sent = enqueue(&old, 1, START);
+    granted_to_message(&old, 1, sent, START);
+    let request = Request::Move {
+        entity: entity(1),
+        window: LONG,
+    };
+    assert_eq!(call(&old, &request, START).0, Ok(Reply::Busy(LEASE)));
+    let lapsed = START.after(LEASE);
+    let (Ok(Reply::Moved(pages)), 1) = call(&old, &request, lapsed) else {
+        panic!("not moved")
+    };
+    let claim = |claim, moved| {
+        let request = Request::Claim {
+            entity: entity(1),
+            claim,
+            moved,
+        };
+        call(&new, &request, lapsed).0
+    };
+    let told = claim(claim_of(1), Some(pages.clone()));
+    assert_eq!(told, Ok(Reply::Claim(queued(LONG))));
+    let granted = claim(message_claim(1, sent), Some(pages));
+    assert!(
+        matches!(granted, Ok(Reply::Claim(Claim::Granted { .. }))),
+        "{granted:?}"
+    );
+    let told = claim(claim_of(1), None);
+    assert_eq!(told, Ok(Reply::Claim(queued(LEASE + LONG))));
+}
+
 // ── what random lives reach too seldom ──────────────────────────────────────
 
 #[test]
@@ -677,7 +1379,7 @@ fn an_older_fence_neither_commits_nor_releases() {
         settle(&store, &commit_request(1, second), lapsed),
         (Ok(()), 1)
     );
-    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    let duplicate = duplicate(WINDOW);
     assert_eq!(claim(&store, claim_of(1), lapsed), (duplicate, 0));
 }
 
@@ -703,7 +1405,7 @@ fn a_new_event_writes_two_rows_and_a_duplicate_none() {
         );
         let lost = (Err(LeaseLost), 0);
         assert_eq!(settle(&store, &release_request(n, fence), START), lost);
-        let duplicate = Claim::Duplicate(Receipt::Delivered);
+        let duplicate = duplicate(WINDOW);
         assert_eq!(claim(&store, claim_of(n), START), (duplicate, 0));
     }
     assert_eq!(store.rows.borrow().len(), 1);
@@ -716,7 +1418,7 @@ fn an_event_is_forgotten_when_its_window_ends_and_not_before() {
     let end = START.after(WINDOW);
     let last = Timestamp(end.0 - 1);
     store.sweep(last);
-    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    let duplicate = duplicate(Duration::from_millis(1));
     assert_eq!(claim(&store, claim_of(1), last), (duplicate, 0));
     granted(&store, 1, end);
 }
@@ -763,6 +1465,7 @@ fn the_state_is_that_of_the_highest_rank_and_of_the_latest_at_the_same_rank() {
                 rank,
                 state,
                 at: Timestamp(at),
+                ..Step::default()
             },
             ..claim_of(n)
         };
@@ -798,7 +1501,7 @@ fn an_entity_has_a_bounded_number_of_pages_and_remembers_what_they_hold() {
         .map(|(_, packed)| packed.len())
         .max();
     assert_eq!(largest, Some(2 + 33 * 65));
-    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    let duplicate = duplicate(WINDOW);
     for n in [count - 1, count - page, count - held / 2, count - held] {
         assert_eq!(
             claim(&store, claim_of(n), START),
@@ -855,7 +1558,7 @@ fn many_leases_dont_push_what_is_committed_out_of_memory() {
     for n in 0..count {
         deliver(&store, n, START);
     }
-    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    let duplicate = duplicate(WINDOW);
     for n in 0..count {
         assert_eq!(
             claim(&store, claim_of(n), START),
@@ -882,7 +1585,7 @@ fn an_expired_copy_in_an_older_page_hides_no_newer_commit() {
     );
     (200..270).for_each(|n| deliver(&store, n, ended));
     assert_eq!(store.rows.borrow().len(), 3);
-    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    let duplicate = duplicate(WINDOW);
     assert_eq!(claim(&store, claim_of(1), ended), (duplicate, 0));
     assert_eq!(
         settle(&store, &commit_request(1, fence), ended),
@@ -901,7 +1604,7 @@ fn a_save_that_ends_between_two_pages_forgets_nothing() {
     let commit = commit_request(64, fence);
     assert_eq!(call(&store, &commit, START), failed);
     assert_eq!(store.rows.borrow().len(), 2);
-    let duplicate = Claim::Duplicate(Receipt::Delivered);
+    let duplicate = duplicate(WINDOW);
     for n in 0..64 {
         assert_eq!(
             claim(&store, claim_of(n), START),
@@ -963,15 +1666,16 @@ fn a_row_that_cant_be_read_is_an_error_and_no_answer() {
             refused(*number, packed[..len].to_vec(), "cut short");
         }
         refused(*number, [packed.as_slice(), &[0]].concat(), "too long");
-        // The code of what was remembered stands after the count and the event's hash.
-        let (status, first) = if *number == 0 { (50, 65) } else { (18, 0) };
+        // The code of what was remembered stands after the event's hash.
+        let first = event(if *number == 0 { 65 } else { 0 }).0;
+        let status = packed.windows(16).position(|hash| hash == first);
+        let status = status.expect("the first event") + 16;
         let mut altered = packed.clone();
-        assert_eq!(altered[status - 16..status], event(first).0);
-        altered[status] = 2;
+        altered[status] = 0x7F;
         refused(*number, altered, "a code of a later version");
     }
     let head = &rows[&(entity(1), 0)].1;
-    for version in [0, 2, 255] {
+    for version in [0, 1, 3, 255] {
         let mut altered = head.clone();
         altered[0] = version;
         refused(0, altered, "another version");
@@ -1039,6 +1743,7 @@ fn a_lease_that_lapsed_before_a_move_is_none_after_it_whatever_the_other_objects
     let granted = Claim::Granted {
         fence: Fence(u64::try_from(behind.0).unwrap()),
         state: 0,
+        ordering: Ordering::Unknown,
     };
     assert_eq!(call(&new, &request, behind), (Ok(Reply::Claim(granted)), 1));
 }
@@ -1059,7 +1764,7 @@ fn what_was_committed_before_a_move_is_a_duplicate_after_it() {
         claim: claim_of(n),
         moved: Some(moved.to_vec()),
     };
-    let duplicate = Ok(Reply::Claim(Claim::Duplicate(Receipt::Delivered)));
+    let duplicate = Ok(Reply::Claim(duplicate(WINDOW)));
     for n in 0..130 {
         assert_eq!(
             call(&new, &claim(n, &pages), START),
@@ -1159,6 +1864,133 @@ fn objects() -> impl Strategy<Value = Objects> {
     (1..=u32::MAX, any::<u32>()).prop_map(|(generation, shards)| Objects { generation, shards })
 }
 
+fn receipt() -> impl Strategy<Value = Receipt> {
+    prop::sample::select(vec![
+        Receipt::Delivered,
+        Receipt::Queued,
+        Receipt::Enqueued,
+        Receipt::DeadLettered,
+    ])
+}
+
+fn letter() -> impl Strategy<Value = Letter> {
+    let text = || prop::option::of("[a-z_.]{1,20}");
+    let texts = (
+        "[a-z-]{0,9}",
+        "[a-z_]{1,20}",
+        text(),
+        text(),
+        text(),
+        text(),
+    );
+    let times = (
+        any::<i64>(),
+        any::<i64>(),
+        any::<i64>(),
+        prop::option::of(0..i64::MAX),
+    );
+    (any::<[u8; 16]>(), texts, times, any::<(u32, u32)>()).prop_map(
+        |(id, (source, code, r#type, webhook_id, problem, path), times, (redeliveries, bytes))| {
+            let (received_at, kept_at, expires_at, redelivered_at) = times;
+            Letter {
+                id: LetterId(id),
+                source,
+                code,
+                r#type,
+                webhook_id,
+                problem,
+                path,
+                received_at: Timestamp(received_at),
+                kept_at: Timestamp(kept_at),
+                expires_at: Timestamp(expires_at),
+                redelivered_at: redelivered_at.map(Timestamp),
+                redeliveries,
+                body_bytes: bytes,
+            }
+        },
+    )
+}
+
+fn sealed() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..40)
+}
+
+fn letter_request() -> impl Strategy<Value = LetterRequest> {
+    let id = || any::<[u8; 16]>().prop_map(LetterId);
+    let text = || prop::option::of("[a-z_]{1,20}");
+    let after = prop::option::of((0..i64::MAX, id()));
+    prop_oneof![
+        (letter(), sealed()).prop_map(|(letter, sealed)| LetterRequest::Keep {
+            letter: Box::new(letter),
+            sealed
+        }),
+        (
+            text(),
+            text(),
+            any::<i64>(),
+            after,
+            any::<bool>(),
+            any::<u32>()
+        )
+            .prop_map(
+                |(source, code, since, after, waiting, limit)| LetterRequest::List(Filter {
+                    source,
+                    code,
+                    since: Timestamp(since),
+                    after: after.map(|(at, id)| (Timestamp(at), id)),
+                    waiting,
+                    limit,
+                })
+            ),
+        id().prop_map(LetterRequest::Read),
+        id().prop_map(LetterRequest::Remove),
+        (id(), any::<u32>()).prop_map(|(id, before)| LetterRequest::Mark(id, before)),
+        Just(LetterRequest::Count),
+    ]
+}
+
+fn letter_reply() -> impl Strategy<Value = LetterReply> {
+    let oldest = prop::option::of(0..i64::MAX);
+    prop_oneof![
+        Just(LetterReply::Kept),
+        prop::collection::vec(letter(), 0..4).prop_map(LetterReply::Listed),
+        Just(LetterReply::Read(None)),
+        (letter(), sealed()).prop_map(|read| LetterReply::Read(Some(read))),
+        any::<bool>().prop_map(LetterReply::Done),
+        (any::<(u64, u64, u64)>(), oldest).prop_map(|((kept, withheld, waiting), oldest)| {
+            LetterReply::Count(Count {
+                kept,
+                withheld,
+                waiting,
+                oldest: oldest.map(Timestamp),
+            })
+        }),
+    ]
+}
+
+fn life() -> impl Strategy<Value = rxgate::entity::Life> {
+    use rxgate::entity::Life::{Authorization, Dispense, None, Prescription, Settlement};
+    prop::sample::select(vec![
+        None,
+        Authorization,
+        Dispense,
+        Prescription,
+        Settlement,
+    ])
+}
+
+fn ordering() -> impl Strategy<Value = Ordering> {
+    use Ordering::{Early, InOrder, Late, OutOfSequence, Superseded, Unknown};
+    prop::sample::select(vec![
+        Unknown,
+        InOrder,
+        Early,
+        Superseded,
+        OutOfSequence,
+        Late,
+    ])
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let ids = || (any::<[u8; 16]>(), any::<[u8; 16]>(), any::<u64>());
     let pages = prop::option::of(prop::collection::vec(any::<u8>(), 1..40));
@@ -1170,29 +2002,56 @@ fn request() -> impl Strategy<Value = Request> {
                 window
             })
         ),
-        (ids(), any::<(u8, u8, i64)>(), span(), span(), pages).prop_map(
-            |((entity, event, _), (rank, state, at), lease, window, moved)| Request::Claim {
-                entity: EntityKey(entity),
-                claim: ClaimRequest {
-                    event: EventHash(event),
-                    step: Step {
-                        rank,
-                        state,
-                        at: Timestamp(at)
-                    },
+        (
+            ids(),
+            any::<(u8, u8, i64)>(),
+            any::<(u8, u32)>(),
+            life(),
+            span(),
+            span(),
+            pages
+        )
+            .prop_map(
+                |(
+                    (entity, event, fence),
+                    (rank, state, at),
+                    (node, version),
+                    life,
                     lease,
                     window,
-                },
-                moved,
+                    moved,
+                )| Request::Claim {
+                    entity: EntityKey(entity),
+                    claim: ClaimRequest {
+                        event: EventHash(event),
+                        claimant: match fence % 3 {
+                            0 => Claimant::Sender,
+                            _ => Claimant::Message(Fence(fence)),
+                        },
+                        step: Step {
+                            rank,
+                            state,
+                            at: Timestamp(at),
+                            life,
+                            node,
+                            version,
+                        },
+                        lease,
+                        window,
+                    },
+                    moved,
+                }
+            ),
+        (ids(), receipt(), span()).prop_map(|((entity, event, fence), receipt, window)| {
+            Request::Commit {
+                entity: EntityKey(entity),
+                event: EventHash(event),
+                fence: Fence(fence),
+                receipt,
+                window,
             }
-        ),
-        (ids(), span()).prop_map(|((entity, event, fence), window)| Request::Commit {
-            entity: EntityKey(entity),
-            event: EventHash(event),
-            fence: Fence(fence),
-            receipt: Receipt::Delivered,
-            window,
         }),
+        letter_request().prop_map(Request::Letters),
         ids().prop_map(|(entity, event, fence)| Request::Release {
             entity: EntityKey(entity),
             event: EventHash(event),
@@ -1211,12 +2070,19 @@ fn reply() -> impl Strategy<Value = Reply> {
             .prop_map(|(objects, previous)| Reply::Layout(Ok(Agreed { objects, previous }))),
         (any::<u32>(), span())
             .prop_map(|(recorded, wait)| Reply::Layout(Err(LayoutRefused { recorded, wait }))),
-        any::<(u64, u8)>().prop_map(|(fence, state)| Reply::Claim(Claim::Granted {
-            fence: Fence(fence),
-            state
-        })),
+        (any::<(u64, u8)>(), ordering()).prop_map(|((fence, state), ordering)| {
+            Reply::Claim(Claim::Granted {
+                fence: Fence(fence),
+                state,
+                ordering,
+            })
+        }),
         span().prop_map(|retry_after| Reply::Claim(Claim::InFlight { retry_after })),
-        Just(Reply::Claim(Claim::Duplicate(Receipt::Delivered))),
+        (receipt(), span()).prop_map(|(receipt, remembered)| Reply::Claim(Claim::Duplicate {
+            receipt,
+            remembered,
+        })),
+        letter_reply().prop_map(Reply::Letters),
         Just(Reply::Claim(Claim::Moved)),
         Just(Reply::Settled(Ok(()))),
         Just(Reply::Settled(Err(LeaseLost))),
@@ -1236,7 +2102,7 @@ proptest! {
             prop_assert_eq!(Request::unpack(&message[..len]), Err(WireCorrupt));
         }
         prop_assert_eq!(Request::unpack(&[message.as_slice(), &[extra]].concat()), Err(WireCorrupt));
-        for (place, value) in [(0, 0), (0, 2), (1, 0), (1, 6)] {
+        for (place, value) in [(0, 0), (0, 2), (1, 0), (1, 8)] {
             let mut altered = message.clone();
             altered[place] = value;
             prop_assert_eq!(Request::unpack(&altered), Err(WireCorrupt));
@@ -1254,7 +2120,7 @@ proptest! {
             prop_assert_eq!(Reply::unpack(&message[..len]), Err(WireCorrupt));
         }
         prop_assert_eq!(Reply::unpack(&[message.as_slice(), &[extra]].concat()), Err(WireCorrupt));
-        for (place, value) in [(0, 0), (0, 2), (9, 0), (9, 11)] {
+        for (place, value) in [(0, 0), (0, 2), (9, 0), (9, 12)] {
             let mut altered = message.clone();
             altered[place] = value;
             prop_assert_eq!(Reply::unpack(&altered), Err(WireCorrupt));

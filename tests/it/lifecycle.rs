@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rxgate::auth::RawBody;
-use rxgate::config::Config;
+use rxgate::config::{Config, DEAD_LETTERS};
 use rxgate::effect::{Done, Effect};
-use rxgate::entity::Request;
 use rxgate::inbound::{Inbound, Received};
 use rxgate::machine::{DEADLINE, Gateway, LAYOUT_OBJECT, LEASE, Machine};
 use rxgate::outcome::Outcome;
 use serde_json::{Value, json};
 
 use crate::driver::{
-    Ask, EVENTS, End, Fault, Flight, HEADER_SECRET, OUR_KEYS, Origin, SENDER_SECRET, START, Step,
-    World, answers, body, gateway, header, inbound, our_signature, settings, sign,
+    Ask, EVENTS, End, Fault, Flight, HEADER_SECRET, Limited, OUR_KEYS, Origin, SENDER_SECRET,
+    START, Step, Take, World, answers, bindings, body, gateway, gateway_with, header, inbound,
+    our_signature, request_name, settings, sign,
 };
 
 const TYPE: &str = "dispensing.completed";
 const DELIVERED: (u16, &str, Option<u64>) = (200, "delivered", None);
+const DEAD_LETTERED: (u16, &str, Option<u64>) = (200, "dead_lettered", None);
 const DUPLICATE: (u16, &str, Option<u64>) = (200, "duplicate", None);
 
 const fn seconds(n: u64) -> Duration {
@@ -28,17 +29,10 @@ const fn seconds(n: u64) -> Duration {
 
 /// What the objects were asked, by name.
 fn asked(world: &World) -> Vec<&'static str> {
-    let name = |request: &Request| match request {
-        Request::Layout(_) => "layout",
-        Request::Claim { .. } => "claim",
-        Request::Commit { .. } => "commit",
-        Request::Release { .. } => "release",
-        Request::Move { .. } => "move",
-    };
     world
         .asked
         .iter()
-        .map(|(_, request)| name(request))
+        .map(|(_, request)| request_name(request))
         .collect()
 }
 
@@ -61,7 +55,8 @@ fn warm() -> World {
 /// The settings after a change from four objects to eight.
 fn changed() -> Value {
     let mut changed = settings();
-    changed["RXGATE"] = json!({ "shards": 8, "previous_shards": 4 });
+    changed["RXGATE"]["shards"] = json!(8);
+    changed["RXGATE"]["previous_shards"] = json!(4);
     changed
 }
 
@@ -70,6 +65,7 @@ fn next(world: &mut World, flight: Flight) -> Flight {
     match world.step(flight) {
         Step::Next(next) => next,
         Step::End(end) => panic!("ended: {:?}", end.summary()),
+        Step::Settled(settled) => panic!("settled: {:?}", settled.summary()),
     }
 }
 
@@ -106,22 +102,32 @@ fn the_answer_says_the_code_and_the_event_id() {
     let end = world.send(&body("evt_2", TYPE, "{}"));
     assert_eq!(
         end.answer.body,
-        r#"{"code":"event_invalid","event_id":"evt_2"}"#
+        r#"{"code":"dead_lettered","reason":"event_invalid","event_id":"evt_2"}"#
     );
     assert_eq!(end.record.path.as_deref(), Some("data.dispensation_id"));
 }
 
 #[test]
-fn an_origin_that_refuses_gives_the_event_back_and_the_retry_is_tried_at_once() {
+fn an_origin_that_refuses_for_good_makes_a_dead_letter_and_the_retry_is_a_duplicate() {
     for status in [400, 410, 413, 415, 422] {
         let mut world = warm();
         world.origin.push_back(answers(status));
         let end = world.send_event("evt_1", TYPE);
-        assert_eq!(end.summary(), (502, "delivery_rejected", None), "{status}");
+        assert_eq!(end.summary(), DEAD_LETTERED, "{status}");
+        assert_eq!(
+            end.answer.body,
+            r#"{"code":"dead_lettered","reason":"delivery_rejected","event_id":"evt_1"}"#
+        );
         assert_eq!(end.record.origin_status, Some(status));
-        assert_eq!(asked(&world), ["claim", "release"]);
-        ends_well(&mut world, "evt_1", Duration::ZERO);
+        assert_eq!(asked(&world), ["claim", "commit"]);
+        assert_eq!(world.waiting(DEAD_LETTERS), 1);
+        assert_eq!(world.send_event("evt_1", TYPE).summary(), DUPLICATE);
+        assert_eq!((world.delivered.len(), world.taken.len()), (1, 1));
     }
+}
+
+#[test]
+fn an_origin_that_fails_gives_the_event_back_and_the_retry_is_tried_at_once() {
     for status in [
         301, 302, 401, 403, 404, 408, 409, 425, 429, 500, 502, 503, 504,
     ] {
@@ -141,7 +147,7 @@ fn a_destination_says_which_statuses_are_permanent() {
     let mut world = World::with(&settings);
     world.origin.extend([answers(404), answers(422)]);
     let codes = ["evt_1", "evt_2"].map(|id| world.send_event(id, TYPE).record.code);
-    assert_eq!(codes, ["delivery_rejected", "delivery_failed"]);
+    assert_eq!(codes, ["dead_lettered", "delivery_failed"]);
 }
 
 #[test]
@@ -431,7 +437,7 @@ fn a_crash_while_an_event_is_given_back_or_moved_loses_nothing() {
         (settings(), Origin::Unreachable, 4),
         (settings(), Origin::Hangs, 3),
         (changed(), answers(200), 5),
-        (changed(), answers(422), 5),
+        (changed(), answers(422), 6),
     ] {
         for at in 0..steps {
             for performed in [false, true] {
@@ -448,7 +454,9 @@ fn a_crash_while_an_event_is_given_back_or_moved_loses_nothing() {
                 world.gateway = gateway(&settings);
                 world.origin.clear();
                 world.wait(LEASE);
-                let committed = at == 4 && performed && world.taken.len() == 2;
+                let taken = at == 4 && world.taken.len() == 2;
+                let dead = at == 5 && world.waiting(DEAD_LETTERS) == 1;
+                let committed = performed && (taken || dead);
                 let retry = world.send_event("evt_1", TYPE).summary();
                 let expected = if committed { DUPLICATE } else { DELIVERED };
                 assert_eq!(retry, expected, "{first:?}, step {at}, {performed}");
@@ -660,12 +668,10 @@ fn no_record_carries_data_an_id_of_the_senders_or_a_secret() {
     assert_eq!(
         seen,
         BTreeSet::from([
-            "body_malformed",
+            "dead_lettered",
             "delivered",
             "delivery_failed",
-            "delivery_rejected",
             "delivery_timed_out",
-            "event_invalid",
             "signature_malformed",
             "store_unavailable",
         ])
@@ -689,6 +695,11 @@ fn ends(alter: impl FnOnce(&mut Inbound<'_>)) -> (u16, &'static str, Option<u64>
 
 #[test]
 fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
+    let to_queue = || {
+        let mut settings = settings();
+        settings["DESTINATION_ORIGIN"] = json!({ "queue": "CLINIC_EVENTS" });
+        World::bound(&settings, &["CLINIC_EVENTS"])
+    };
     let of = |setting: &str, value: Value, text: &str| {
         let mut settings = settings();
         settings["SOURCE_OSIGU"][setting] = value;
@@ -714,10 +725,15 @@ fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
     };
     let misconfigured = {
         // Its secrets aren't there.
-        let config = Config::parse(settings().as_object().unwrap(), &Default::default());
-        let mut world = World::new();
-        world.gateway = Gateway::new(config);
-        world.send(&text).summary()
+        let vars = settings();
+        let config = Config::parse(
+            vars.as_object().unwrap(),
+            &Default::default(),
+            bindings(&[]),
+        );
+        World::of(Gateway::new(config, &[7; 32]))
+            .send(&text)
+            .summary()
     };
     let shards_changed = {
         let mut world = warm();
@@ -732,7 +748,10 @@ fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
         request.received = Received::PathUnknown;
         let (ended, _) = Machine::begin(&gateway, request, START, START);
         match ended.resume(&gateway, &Done::Failed, START) {
-            (_, Effect::Answer(end)) => (end.0.status, end.1.code, end.0.retry_after),
+            (_, Effect::Answer(end)) => {
+                let (answer, record) = *end;
+                (answer.status, record.unwrap().code, answer.retry_after)
+            }
             (_, other) => panic!("{other:?}"),
         }
     };
@@ -796,23 +815,34 @@ fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
             },
             (401, "timestamp_out_of_tolerance", None),
         ),
+        (World::new().send("[]").summary(), DEAD_LETTERED),
+        (World::new().send("{}").summary(), DEAD_LETTERED),
+        (of("environment", json!("production"), &text), DEAD_LETTERED),
+        (of("provider_slug", json!("clinic-b"), &text), DEAD_LETTERED),
+        (origin(answers(422)), DEAD_LETTERED),
         (
-            World::new().send("[]").summary(),
-            (500, "body_malformed", None),
+            {
+                let mut world = warm();
+                world.sends.push_back(Take::Fails(Fault::Before));
+                world.send("[]").summary()
+            },
+            (503, "dead_letter_failed", Some(5)),
         ),
         (
-            World::new().send("{}").summary(),
-            (500, "event_invalid", None),
+            {
+                let mut world = to_queue();
+                world.send(&text).summary()
+            },
+            (200, "enqueued", None),
         ),
         (
-            of("environment", json!("production"), &text),
-            (500, "environment_mismatch", None),
+            {
+                let mut world = to_queue();
+                world.sends.push_back(Take::Fails(Fault::Before));
+                world.send(&text).summary()
+            },
+            (503, "enqueue_failed", Some(5)),
         ),
-        (
-            of("provider_slug", json!("clinic-b"), &text),
-            (500, "provider_mismatch", None),
-        ),
-        (origin(answers(422)), (502, "delivery_rejected", None)),
         (origin(answers(500)), (502, "delivery_failed", None)),
         (origin(Origin::Hangs), (504, "delivery_timed_out", Some(15))),
         (
@@ -827,8 +857,138 @@ fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
         assert_eq!(reached, expected);
     }
     let reached: BTreeSet<&str> = table.iter().map(|((_, code, _), _)| *code).collect();
-    let all = Outcome::ALL.map(|outcome| outcome.spec().code);
-    assert_eq!(reached, BTreeSet::from(all));
+    // What only messages end as is reached in `queue` and `letters`.
+    let all = Outcome::ALL.map(Outcome::spec).into_iter();
+    let all = all.filter(|spec| spec.status > 0).map(|spec| spec.code);
+    assert_eq!(reached, all.collect());
+}
+
+// ── refusals and the log ──
+
+/// A gateway with a rate limit, that logs one refusal in so many beyond it.
+fn limited(sample: u16) -> World {
+    let mut settings = settings();
+    settings["RXGATE"]["refusal_sample"] = json!(sample);
+    let mut bindings = bindings(&[]);
+    bindings.rate_limit = true;
+    World::of(gateway_with(&settings, bindings))
+}
+
+/// Sends something that anybody could.
+fn refused(world: &mut World) -> End {
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let flight = world.begin_with(inbound(&text, "t=1,v1=00"), world.now);
+    world.finish(flight)
+}
+
+#[test]
+fn refusals_beyond_the_limit_are_logged_one_in_so_many_and_answered_as_ever() {
+    let mut world = limited(10);
+    let under = refused(&mut world);
+    assert_eq!((under.logged, under.record.sampled), (true, None));
+    assert_eq!(under.record.code, "signature_malformed");
+    world.limits.extend([Limited::Over; 1000]);
+    let mut logged = 0;
+    for _ in 0..1000 {
+        let end = refused(&mut world);
+        assert_eq!(end.answer, under.answer);
+        if end.logged {
+            logged += 1;
+            assert_eq!(
+                (end.record.code, end.record.sampled),
+                ("signature_malformed", Some(10))
+            );
+        }
+    }
+    assert!((60..150).contains(&logged), "{logged} of 1000");
+    // With 1, each is.
+    let mut world = limited(1);
+    world.limits.extend([Limited::Over; 50]);
+    assert!((0..50).all(|_| refused(&mut world).record.sampled == Some(1)));
+}
+
+#[test]
+fn a_limit_that_fails_or_hangs_leaves_the_line_where_it_was() {
+    for limit in [Limited::Fails, Limited::Hangs, Limited::Under] {
+        let mut world = limited(10_000);
+        world.limits.extend([limit; 20]);
+        for _ in 0..20 {
+            let end = refused(&mut world);
+            assert_eq!(
+                end.summary(),
+                (401, "signature_malformed", None),
+                "{limit:?}"
+            );
+            assert_eq!((end.logged, end.record.sampled), (true, None));
+        }
+    }
+}
+
+#[test]
+fn each_source_is_counted_by_itself_and_what_is_none_by_one_name() {
+    type Alter = dyn Fn(&mut Inbound<'_>);
+    static OVERSIZED: [u8; 256 * 1024 + 1] = [b' '; 256 * 1024 + 1];
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let counted = |alter: &Alter| {
+        let mut world = limited(100);
+        let mut request = inbound(&text, "t=1,v1=00");
+        alter(&mut request);
+        let flight = world.begin_with(request, world.now);
+        let end = world.finish(flight);
+        (end.record.code, world.did.join(" "))
+    };
+    let table: [(&str, &str, &Alter); 9] = [
+        ("path_unknown", "limit /unknown", &|r| {
+            r.received = Received::PathUnknown
+        }),
+        ("source_unknown", "limit /unknown", &|r| r.source = "nobody"),
+        ("method_not_allowed", "limit osigu", &|r| r.method = "GET"),
+        ("content_type_unsupported", "limit osigu", &|r| {
+            r.content_type = None
+        }),
+        ("body_too_large", "limit osigu", &|r| {
+            r.body = RawBody::new(&OVERSIZED)
+        }),
+        ("body_incomplete", "limit osigu", &|r| {
+            r.received = Received::Incomplete
+        }),
+        ("signature_missing", "limit osigu", &|r| r.signature = None),
+        ("signature_malformed", "limit osigu", &|_| {}),
+        ("overloaded", "", &|r| r.received = Received::Overloaded),
+    ];
+    for (code, did, alter) in table {
+        assert_eq!(counted(alter), (code, did.to_owned()));
+    }
+}
+
+#[test]
+fn whoever_has_the_key_is_never_counted() {
+    let mut world = limited(100);
+    world.origin.extend([answers(500), answers(422)]);
+    for text in [
+        body("evt_1", TYPE, EVENTS[5].2),
+        body("evt_2", TYPE, EVENTS[5].2),
+        body("evt_2", TYPE, EVENTS[5].2),
+        "[]".to_owned(),
+    ] {
+        world.send(&text);
+    }
+    let text = body("evt_3", TYPE, EVENTS[5].2);
+    let stale = sign(SENDER_SECRET, START.after(seconds(301)), &text);
+    let flight = world.begin_with(inbound(&text, &stale), START);
+    assert_eq!(
+        world.finish(flight).record.code,
+        "timestamp_out_of_tolerance"
+    );
+    assert!(
+        !world.did.iter().any(|did| did.starts_with("limit")),
+        "{:?}",
+        world.did
+    );
+    // Where nothing is bound, nothing is asked, and everything is logged.
+    let mut world = World::new();
+    assert!(refused(&mut world).logged);
+    assert!(world.did.is_empty());
 }
 
 // ── many at a time, with everything failing now and then ────────────────────
@@ -873,6 +1033,15 @@ fn origin() -> impl Strategy<Value = Origin> {
     ]
 }
 
+fn take() -> impl Strategy<Value = Take> {
+    prop_oneof![
+        4 => Just(Take::Takes(Duration::ZERO)),
+        1 => (1..4_000_u64).prop_map(|millis| Take::Takes(Duration::from_millis(millis))),
+        1 => prop::sample::select(vec![Fault::Before, Fault::After]).prop_map(Take::Fails),
+        1 => any::<bool>().prop_map(Take::Hangs),
+    ]
+}
+
 /// A request under way: its event, its next step, and since when.
 struct UnderWay {
     event: usize,
@@ -896,6 +1065,7 @@ proptest! {
         ops in prop::collection::vec(op(), 1..80),
         asks in prop::collection::vec(ask(), 0..60),
         origin in prop::collection::vec(origin(), 0..20),
+        sends in prop::collection::vec(take(), 0..10),
         moves in any::<bool>(),
     ) {
         let mut world = warm();
@@ -905,11 +1075,16 @@ proptest! {
         world.taken.clear();
         world.asks.extend(asks);
         world.origin.extend(origin);
+        world.sends.extend(sends);
         let texts = [0, 1, 2].map(|n| body(&format!("evt_{n}"), TYPE, EVENTS[5].2));
         let digest = |n| rxgate::entity::event_digest("osigu", &format!("evt_{n}"));
         let ids = [0, 1, 2].map(|n| rxgate::delivery::webhook_id(&digest(n)));
         let taken = |world: &World, event: usize| {
             world.taken.iter().filter(|id| **id == ids[event]).count()
+        };
+        // With its origin, or with its dead letters.
+        let has = |world: &World, event: usize| {
+            taken(world, event) > 0 || world.dead_letters().contains(&ids[event])
         };
         let mut seen = [const { Seen { unsettled: 0, acknowledged: 0 } }; 3];
         let mut under_way: Vec<UnderWay> = Vec::new();
@@ -934,11 +1109,12 @@ proptest! {
                     one.flight.shorten(one.since.until(world.now));
                     match world.step(one.flight) {
                         Step::Next(flight) => under_way.push(UnderWay { flight, since: world.now, ..one }),
+                        Step::Settled(settled) => prop_assert!(false, "{:?}", settled),
                         Step::End(end) => {
                             let seen = &mut seen[one.event];
                             match end.answer.status {
                                 200 => {
-                                    prop_assert!(taken(&world, one.event) > 0, "{:?}", end.record);
+                                    prop_assert!(has(&world, one.event), "{:?}", end.record);
                                     seen.acknowledged += 1;
                                     seen.unsettled += usize::from(end.record.commit.is_some());
                                 }
@@ -957,10 +1133,11 @@ proptest! {
         }
         world.asks.clear();
         world.origin.clear();
+        world.sends.clear();
         world.wait(LEASE);
         for event in 0..3 {
             let known = seen[event].clone();
-            let before = taken(&world, event);
+            let before = usize::from(has(&world, event));
             let end = world.send(&texts[event]).summary();
             prop_assert!(end == DELIVERED || end == DUPLICATE, "{:?}", end);
             prop_assert!(end == DELIVERED || before > 0, "a duplicate of nothing");

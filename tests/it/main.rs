@@ -10,14 +10,20 @@
 
 mod auth;
 mod configuration;
+mod configured;
 mod debug_output;
 mod decode;
 mod driver;
 mod entity;
+mod kv;
+mod letters;
 mod lifecycle;
+mod operator;
+mod order;
 mod osigu;
 mod outcomes;
 mod phi;
+mod queue;
 #[cfg(feature = "schema")]
 mod schemas;
 mod support;

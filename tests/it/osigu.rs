@@ -7,14 +7,13 @@ use rxgate::config::Config;
 use rxgate::effect::Effect;
 use rxgate::entity::Step;
 use rxgate::event::{Invalid, State};
-use rxgate::machine::Gateway;
 use rxgate::provider::{Expectations, Provider, Refusal, RetryPolicy, Unknown};
 use rxgate::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::{
-    NOW, answer, assert_golden, begin, body, event, expectations, fixtures, gateway, read_with,
-    refusal, secrets, signed, vars,
+    NOW, assert_golden, begin, bindings, body, dead_lettered, event, expectations, fixtures,
+    gateway, gateway_of, read_with, refusal, secrets, signed, vars,
 };
 
 /// A case of the fixtures: Osigu's type, ours, the subject, the time, and the state that it leaves its entity in, with the rank.
@@ -166,12 +165,12 @@ fn each_event_has_its_type_subject_time_and_place_in_the_life_of_its_entity() {
         let (entity, id) = subject.split_once('/').unwrap();
         assert_eq!(json["data"]["entity"]["type"], entity, "{case}");
         assert_eq!(json["data"]["entity"]["id"], id, "{case}");
-        let expected = state.map_or(Step::default(), |(rank, state)| Step {
-            rank,
-            state: state as u8,
-            at: Timestamp::parse_rfc3339(&sent.1).unwrap(),
-        });
-        assert_eq!(event.step, expected, "{case}");
+        let expected = state.map_or((0, 0), |(rank, state)| (rank, state as u8));
+        assert_eq!((event.step.rank, event.step.state), expected, "{case}");
+        let at = Timestamp::parse_rfc3339(&sent.1).unwrap();
+        assert_eq!(event.step.at, at, "{case}");
+        let (life, node) = (event.step.life, usize::from(event.step.node));
+        assert_eq!(life.nodes()[node].event_type, text("rxeventtype"), "{case}");
     }
 }
 
@@ -988,7 +987,7 @@ fn an_api_version_that_we_do_not_know_is_delivered_as_unknown_unless_it_is_accep
 fn accept_api_versions_of_the_configuration_adds_to_those_that_are_known() {
     let mut vars = vars();
     vars["SOURCE_OSIGU"]["accept_api_versions"] = json!(["2027-01-01", "2028-01-01"]);
-    let config = Config::parse(&vars, &secrets());
+    let config = Config::parse(&vars, &secrets(), bindings());
     assert_eq!(config.faults, []);
     let source = config.sources["osigu"].as_ref().unwrap();
     assert_eq!(
@@ -1001,7 +1000,7 @@ fn accept_api_versions_of_the_configuration_adds_to_those_that_are_known() {
 fn what_is_known_of_osigu_is_what_its_documents_say() {
     let osigu = Provider::Osigu;
     assert_eq!(osigu.name(), "osigu");
-    assert_eq!(osigu.signature_header(), "x-osigu-signature");
+    assert_eq!(osigu.signature_header(), Some("x-osigu-signature"));
     assert_eq!(osigu.content_type(), Some("application/json"));
     assert_eq!(osigu.api_versions(), ["2026-01-01"]);
     let horizon = std::time::Duration::from_secs(72 * 3600);
@@ -1011,16 +1010,18 @@ fn what_is_known_of_osigu_is_what_its_documents_say() {
 // ── what the sender is told ──
 
 #[test]
-fn a_refused_event_is_a_5xx_that_names_the_event_once_it_is_known_and_nothing_else() {
+fn a_refused_event_is_a_dead_letter_that_names_the_event_once_it_is_known_and_nothing_else() {
     let gateway = gateway();
     let told = |sent: &Value| {
         let sent = bytes(sent);
-        let (answer, record) = answer(&gateway, Some(&signed(&sent)), &sent, NOW);
+        let (answer, record) = dead_lettered(&gateway, &sent);
         (answer.status, answer.body, record.path, record.problem)
     };
     let sent = value("dispensing_completed");
     let id = "evt_01HXEVENT00000006";
-    let of_event = |code: &str| format!(r#"{{"code":"{code}","event_id":"{id}"}}"#);
+    let of_event = |reason: &str| {
+        format!(r#"{{"code":"dead_lettered","reason":"{reason}","event_id":"{id}"}}"#)
+    };
     assert_eq!(
         told(&with(
             sent.clone(),
@@ -1028,7 +1029,7 @@ fn a_refused_event_is_a_5xx_that_names_the_event_once_it_is_known_and_nothing_el
             Some(json!({ "López": 1 }))
         )),
         (
-            500,
+            200,
             of_event("event_invalid"),
             Some("data.dispensation_id".to_owned()),
             Some("not a string")
@@ -1037,8 +1038,8 @@ fn a_refused_event_is_a_5xx_that_names_the_event_once_it_is_known_and_nothing_el
     assert_eq!(
         told(&with(sent.clone(), "event_id", None)),
         (
-            500,
-            r#"{"code":"event_invalid"}"#.to_owned(),
+            200,
+            r#"{"code":"dead_lettered","reason":"event_invalid"}"#.to_owned(),
             Some("event_id".to_owned()),
             Some("missing")
         )
@@ -1049,16 +1050,16 @@ fn a_refused_event_is_a_5xx_that_names_the_event_once_it_is_known_and_nothing_el
             "environment",
             Some("production".into())
         )),
-        (500, of_event("environment_mismatch"), None, None)
+        (200, of_event("environment_mismatch"), None, None)
     );
     let mut vars = vars();
     vars["SOURCE_OSIGU"]["provider_slug"] = "another-clinic".into();
-    let gateway = Gateway::new(Config::parse(&vars, &secrets()));
+    let gateway = gateway_of(&vars);
     let sent = bytes(&sent);
-    let (answer, _) = answer(&gateway, Some(&signed(&sent)), &sent, NOW);
+    let (answer, _) = dead_lettered(&gateway, &sent);
     assert_eq!(
         (answer.status, answer.body),
-        (500, of_event("provider_mismatch"))
+        (200, of_event("provider_mismatch"))
     );
 }
 

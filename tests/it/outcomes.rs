@@ -12,15 +12,22 @@ enum Reached {
     Destination,
     /// Nobody vouches for it (a time outside of the tolerance included), or it never was a whole request.
     Nothing,
+    /// It is safe with the dead letters, and somebody has to look at it.
+    DeadLetters,
     /// It is the sender's, or may well be, and no destination has it for sure.
     Limbo,
+    /// It is a message of ours, and the sender was answered long ago.
+    Message,
+    /// The sender itself, which asked for it; there is no event.
+    Sender,
 }
 
 /// Without a wildcard: a new outcome doesn't compile until somebody has said what it means.
 fn reached(outcome: Outcome) -> Reached {
     use Outcome as O;
     match outcome {
-        O::Delivered | O::Duplicate => Reached::Destination,
+        O::Delivered | O::Enqueued | O::Duplicate => Reached::Destination,
+        O::DeadLettered | O::Withheld => Reached::DeadLetters,
         O::PathUnknown
         | O::SourceUnknown
         | O::MethodNotAllowed
@@ -30,20 +37,21 @@ fn reached(outcome: Outcome) -> Reached {
         | O::SignatureMalformed
         | O::SignatureMismatch
         | O::TimestampOutOfTolerance => Reached::Nothing,
+        O::ChallengeAnswered => Reached::Sender,
         O::InFlight
-        | O::BodyMalformed
-        | O::EventInvalid
-        | O::EnvironmentMismatch
-        | O::ProviderMismatch
-        | O::DeliveryRejected
         | O::DeliveryFailed
         | O::DeliveryTimedOut
+        | O::EnqueueFailed
+        | O::DeadLetterFailed
         | O::StoreUnavailable
         | O::ShardsChanged
         | O::SourceMisconfigured
         | O::Overloaded
         | O::InternalError
         | O::BodyIncomplete => Reached::Limbo,
+        O::DeadLetterKept | O::QueueUnknown | O::MessageUnreadable | O::BodyMissing => {
+            Reached::Message
+        }
     }
 }
 
@@ -93,13 +101,15 @@ fn all_is_all_and_each_code_is_its_own() {
 }
 
 #[test]
-fn only_what_a_destination_has_is_acknowledged_and_what_it_may_lack_is_a_5xx() {
+fn only_what_is_in_safe_hands_is_acknowledged_and_what_it_may_lack_is_a_5xx() {
     for outcome in Outcome::ALL {
         let status = outcome.spec().status;
         let class = match reached(outcome) {
-            Reached::Destination => 200..=299,
+            Reached::Destination | Reached::DeadLetters => 200..=299,
+            Reached::Sender => 200..=200,
             Reached::Nothing => 400..=499,
             Reached::Limbo => 500..=599,
+            Reached::Message => 0..=0,
         };
         assert!(class.contains(&status), "{outcome:?} answers {status}");
     }
@@ -110,7 +120,8 @@ fn whoever_is_told_to_come_back_is_told_by_a_5xx_and_every_503_says_when() {
     for outcome in Outcome::ALL {
         let spec = outcome.spec();
         if spec.retry_after.is_some() {
-            assert!(spec.status >= 500, "{outcome:?}");
+            let of_message = reached(outcome) == Reached::Message;
+            assert!(spec.status >= 500 || of_message, "{outcome:?}");
         }
         if spec.status == 503 {
             assert!(spec.retry_after.is_some(), "{outcome:?}");
@@ -123,7 +134,9 @@ fn what_somebody_has_to_look_at_is_an_error_in_the_log() {
     for outcome in Outcome::ALL {
         let level = outcome.spec().level;
         match reached(outcome) {
-            Reached::Destination => assert_eq!(level, Level::Info, "{outcome:?}"),
+            Reached::Destination | Reached::Sender => {
+                assert_eq!(level, Level::Info, "{outcome:?}");
+            }
             // Another request holds the event: that is as it should be.
             _ if outcome == Outcome::InFlight => assert_eq!(level, Level::Info),
             // Whose body it was isn't known.
@@ -131,7 +144,42 @@ fn what_somebody_has_to_look_at_is_an_error_in_the_log() {
             // Authentic requests that come too late are a clock or a retry gone wrong.
             _ if outcome == Outcome::TimestampOutOfTolerance => assert_eq!(level, Level::Error),
             Reached::Nothing => assert_eq!(level, Level::Warn, "{outcome:?}"),
-            Reached::Limbo => assert_eq!(level, Level::Error, "{outcome:?}"),
+            Reached::Limbo | Reached::DeadLetters | Reached::Message => {
+                assert_eq!(level, Level::Error, "{outcome:?}");
+            }
         }
     }
+}
+
+#[test]
+fn a_message_is_done_with_when_it_is_in_other_hands_and_not_before() {
+    use Outcome as O;
+    let settled: Vec<Outcome> = Outcome::ALL
+        .into_iter()
+        .filter(|o| o.is_settled())
+        .collect();
+    let expected = [
+        O::Delivered,
+        O::Enqueued,
+        O::DeadLettered,
+        O::Duplicate,
+        O::DeadLetterKept,
+    ];
+    assert_eq!(settled, expected);
+}
+
+#[test]
+fn only_lines_that_anybody_can_bring_about_are_rationed() {
+    for outcome in Outcome::ALL {
+        if outcome.is_cheap() {
+            let of_stranger = reached(outcome) == Reached::Nothing;
+            assert!(
+                of_stranger || outcome == Outcome::BodyIncomplete,
+                "{outcome:?}"
+            );
+            assert_eq!(outcome.spec().level, Level::Warn);
+        }
+    }
+    // Somebody who has the key is no stranger.
+    assert!(!Outcome::TimestampOutOfTolerance.is_cheap());
 }

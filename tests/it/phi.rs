@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use rxgate::config::Config;
+use rxgate::entity::Ordering;
 use rxgate::event::phi::{
     Action, Actions, Class, MAX_UNKNOWN_PSEUDONYMS, MIN_PHI_KEY_BYTES, Policy, PolicyFault, Variant,
 };
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::driver::{self, EVENTS, World};
 use crate::support::{
-    Event, KEY, body, event, expectations, fixtures, read_as, secrets, table, vars,
+    Event, KEY, bindings, body, event, expectations, fixtures, read_as, secrets, table, vars,
 };
 
 const PHI_KEY: &str = "canary-phi-key-0123456789abcdefghij";
@@ -980,7 +981,7 @@ fn with_keys() -> BTreeMap<String, String> {
 }
 
 fn parse(settings: &Value) -> Config {
-    Config::parse(&source(settings), &with_keys())
+    Config::parse(&source(settings), &with_keys(), bindings())
 }
 
 #[track_caller]
@@ -1116,7 +1117,7 @@ fn phi_and_a_destination_of_the_senders_own_bytes_do_not_go_together() {
         // A fault of its own doesn't hide this one.
         other["url"] = json!("nowhere");
         vars.insert("DESTINATION_OTHER".to_owned(), other);
-        let config = Config::parse(&vars, &with_keys());
+        let config = Config::parse(&vars, &with_keys(), bindings());
         config
             .faults
             .iter()
@@ -1221,6 +1222,7 @@ fn an_event_that_could_not_be_deduped_says_so_and_has_no_sequence() {
     let written = |sequence, deduped| -> Value {
         let state = None;
         let event = prepared.finish(Claimed {
+            ordering: Ordering::Unknown,
             sequence,
             state,
             deduped,

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use rxgate::auth::{Key, KeyId, Keyring, RawBody, Stale, TimestampedHmac};
-use rxgate::config::Config;
-use rxgate::effect::{Answer, Effect};
-use rxgate::entity::Step;
+use rxgate::config::{Bindings, Config, DEAD_LETTERS};
+use rxgate::effect::{Answer, Done, Effect};
+use rxgate::entity::Ordering;
+use rxgate::entity::{Cost, Step, serve};
 use rxgate::event::phi::{Policy, Scratch};
 use rxgate::event::{Claimed, Prepared, State};
 use rxgate::inbound::{Inbound, Received};
@@ -19,6 +20,8 @@ use rxgate::record::Record;
 use rxgate::time::Timestamp;
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
+
+use crate::driver::Memory;
 
 /// The key of the tests' source.
 pub(crate) const KEY: &str = "osigu-key-of-the-vectors-0001";
@@ -80,6 +83,7 @@ pub(crate) fn expectations() -> Expectations {
         environment: "sandbox".to_owned(),
         provider_slug: None,
         api_versions: vec!["2026-01-01".to_owned()],
+        sender: None,
     }
 }
 
@@ -153,6 +157,7 @@ pub(crate) fn read_as(
     };
     let decoded = Provider::Osigu.read(&verified, context)?;
     let claimed = Claimed {
+        ordering: Ordering::Unknown,
         sequence: Some(1_782_397_331_000),
         state: State::from_u8(decoded.step.state),
         deduped: true,
@@ -192,6 +197,7 @@ pub(crate) fn refusal(body: &[u8]) -> Refusal {
 /// A configuration of one source `osigu` and one destination `clinic`.
 pub(crate) fn vars() -> Map<String, Value> {
     table(&json!({
+        "RXGATE": { "seal_keys": [{ "id": "first", "secret": "SEAL_KEY" }] },
         "SOURCE_OSIGU": {
             "provider": "osigu",
             "environment": "sandbox",
@@ -209,6 +215,7 @@ pub(crate) fn secrets() -> BTreeMap<String, String> {
     [
         ("OSIGU_KEY", KEY),
         ("CLINIC_KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("SEAL_KEY", "c2VhbC1jYW5hcnktb2YtdGhpcnR5LXR3by1ieXRlczE="),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
@@ -218,10 +225,65 @@ pub(crate) fn table(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
+/// The least that has to be bound: the dead-letter queue, and KV.
+pub(crate) fn bindings() -> Bindings {
+    Bindings {
+        queues: vec![DEAD_LETTERS.to_owned()],
+        kv: true,
+        rate_limit: false,
+    }
+}
+
+pub(crate) const SEED: [u8; 32] = [7; 32];
+
 pub(crate) fn gateway() -> Gateway {
-    let config = Config::parse(&vars(), &secrets());
+    gateway_of(&vars())
+}
+
+#[track_caller]
+pub(crate) fn gateway_of(vars: &Map<String, Value>) -> Gateway {
+    let config = Config::parse(vars, &secrets(), bindings());
     assert_eq!(config.faults, []);
-    Gateway::new(config)
+    Gateway::new(config, &SEED)
+}
+
+/// How an authentic request ends that can't be delivered: everything around the machine does what it should.
+#[track_caller]
+pub(crate) fn dead_lettered(gateway: &Gateway, body: &[u8]) -> (Answer, Record) {
+    let header = signed(body);
+    let inbound = Inbound {
+        method: "POST",
+        source: "osigu",
+        received: Received::Complete,
+        url: None,
+        signature: Some(&header),
+        more: &[],
+        content_type: Some("application/json"),
+        traceparent: None,
+        body: RawBody::new(body),
+    };
+    let object = Memory::default();
+    let (mut machine, mut effect) = Machine::begin(gateway, inbound, NOW, NOW);
+    loop {
+        let mut reply = Vec::new();
+        let done = match effect {
+            Effect::Answer(ended) => {
+                let (answer, record) = *ended;
+                return (answer, record.unwrap());
+            }
+            Effect::Ask { request, .. } => {
+                let served = serve(&object, &request.pack(), NOW).unwrap();
+                reply.extend(served.pack(Cost::default()));
+                Done::Replied(&reply)
+            }
+            Effect::Enqueue(message) => {
+                assert_eq!(message.queue, DEAD_LETTERS);
+                Done::Ok
+            }
+            other => panic!("{other:?}"),
+        };
+        (machine, effect) = machine.resume(gateway, &done, NOW);
+    }
 }
 
 /// What the machine does first with a request to the source `osigu`.
@@ -235,7 +297,9 @@ pub(crate) fn begin(
         method: "POST",
         source: "osigu",
         received: Received::Complete,
+        url: None,
         signature: header,
+        more: &[],
         content_type: Some("application/json"),
         traceparent: None,
         body: RawBody::new(body),
@@ -252,7 +316,10 @@ pub(crate) fn answer(
     now: Timestamp,
 ) -> (Answer, Record) {
     match begin(gateway, header, body, now) {
-        Effect::Answer(ended) => *ended,
+        Effect::Answer(ended) => {
+            let (answer, record) = *ended;
+            (answer, record.unwrap())
+        }
         other => panic!("went on with {other:?}"),
     }
 }

@@ -1,4 +1,4 @@
 // E0603
-use rxgate::machine::Lease;
+use rxgate::machine::Hold;
 
 fn main() {}

@@ -1,5 +1,6 @@
 // Patient data, ids and secrets go through every outcome, each marked. Then the marks are looked for in all that the Worker wrote: what workerd printed, the answers, the names of the
-// objects, the files of the store. The origin did get them, and the same search finds them there.
+// objects, the files of the store and of KV, the messages of the queues. The origin and a customer's queue did get them, and so does an operator who reads a letter: the same search finds
+// them there.
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
@@ -11,6 +12,11 @@ import { after, before, test } from "node:test";
 import * as osigu from "../../scripts/lib/osigu.mjs";
 import { startOrigin } from "../../scripts/lib/origin.mjs";
 import { ROOT, freePort, readText, remove, startWorkerd, temporary, until } from "./harness.mjs";
+import { startPlatform } from "./platform.mjs";
+
+const OURS = "rxgate-deliveries";
+const LETTERS = "rxgate-dead-letters";
+const THEIRS = "clinic-events";
 
 const MIB = 1024 * 1024;
 
@@ -18,6 +24,8 @@ const MIB = 1024 * 1024;
 const MARK = `Kn${randomBytes(8).toString("hex")}`;
 /// In the sender's event ids: an answer may carry it once the request is authentic, and nothing else may.
 const ID_MARK = `Wx${randomBytes(8).toString("hex")}`;
+/// In what somebody else puts into our queues: it is kept as it came, so the store's files have it.
+const FOREIGN_MARK = `Fo${randomBytes(8).toString("hex")}`;
 /// A trace id has no room for letters.
 const TRACE = randomBytes(16).toString("hex");
 
@@ -27,47 +35,73 @@ const SECRETS = {
   SIGNING_KEY: `whsec_${Buffer.from(`signing-key-${MARK}`).toString("base64")}`,
   ORIGIN_TOKEN: `Bearer ${MARK}`,
   SHORT_KEY: MARK.slice(0, 12),
+  // 32 bytes, as a key for AES-256 has to have.
+  SEAL_KEY: Buffer.from(`seal-key-${MARK}`.padEnd(32, "0")).toString("base64"),
+  ADMIN_KEY: `operator-key-of-32-bytes-${MARK}`,
 };
 
 let origin;
+/// Where alerts go.
+let alerts;
+let platform;
 let vars;
 const state = temporary();
 const running = [];
-/// What was answered, by code.
+/// What was answered to senders, by code.
 const answers = [];
+/// What was answered to operators: { method, path, code, text }.
+const operatorAnswers = [];
 /// Signatures: whoever has one may resend the request within the tolerance.
 const signatures = [];
 
 before(async () => {
   origin = await startOrigin();
+  alerts = await startOrigin();
+  platform = await startPlatform({ rateLimits: { FAILED_AUTHENTICATIONS: { limit: 10_000, period: 60 } } });
   const at = (port) => `http://127.0.0.1:${port}/rxgate?token=${MARK}`;
   const keys = [{ id: "first", secret: "OSIGU_KEY" }];
   const source = { provider: "osigu", environment: "sandbox", provider_slug: "clinic-example", max_body_bytes: MIB, keys, destination: "local" };
   const destination = { url: at(origin.port), keys: [{ id: "first", secret: "SIGNING_KEY" }], headers: { authorization: "ORIGIN_TOKEN" } };
+  const direct = { on_origin_failure: "sender_retries" };
   vars = {
-    RXGATE: { shards: 4, development: true },
+    RXGATE: {
+      shards: 4,
+      development: true,
+      seal_keys: [{ id: "first", secret: "SEAL_KEY" }],
+      operator_keys: [{ id: "first", secret: "ADMIN_KEY" }],
+      alert: { url: at(alerts.port), keys: [{ id: "first", secret: "SIGNING_KEY" }] },
+    },
     SOURCE_OSIGU: source,
     SOURCE_ORIGINAL: { ...source, destination: "original" },
     SOURCE_DEAD: { ...source, destination: "dead" },
+    SOURCE_QUEUED: { ...source, destination: "queued" },
+    SOURCE_EVENTS: { ...source, destination: "events" },
+    SOURCE_KV: { ...source, dedupe: "kv", destination: "events" },
+    SOURCE_EDGE: { ...source, edge_cache: true },
     SOURCE_SHORT: { ...source, keys: [{ id: "first", secret: "SHORT_KEY" }] },
     SOURCE_EXPIRED: { ...source, keys: [{ ...keys[0], not_after: "2020-01-01T00:00:00Z" }] },
     // The secret itself, pasted where its name belongs; a URL with a password; a value where there is a choice.
     SOURCE_PASTED: { ...source, keys: [{ id: "first", secret: KEY }], destination: "pasted", environment: MARK },
-    DESTINATION_LOCAL: destination,
-    DESTINATION_ORIGINAL: { ...destination, format: "original" },
-    DESTINATION_DEAD: { ...destination, url: at(await freePort()) },
+    DESTINATION_LOCAL: { ...destination, ...direct },
+    DESTINATION_ORIGINAL: { ...destination, ...direct, format: "original" },
+    DESTINATION_DEAD: { ...destination, ...direct, url: at(await freePort()) },
+    // What it doesn't take goes into our queue.
+    DESTINATION_QUEUED: destination,
+    DESTINATION_EVENTS: { queue: "EVENTS" },
     DESTINATION_PASTED: { ...destination, url: `https://user:${MARK}@origin.example/` },
   };
 });
 
 after(async () => {
   for (const worker of running) await worker.kill();
+  await platform?.close();
+  await alerts?.close();
   await origin?.close();
   remove(state);
 });
 
 async function start(options = {}) {
-  const worker = await startWorkerd({ vars, secrets: SECRETS, state, ...options });
+  const worker = await startWorkerd({ vars, secrets: SECRETS, state, platform, ...options });
   running.push(worker);
   return worker;
 }
@@ -117,6 +151,14 @@ function send(worker, body, { source = "osigu", path = `/hooks/${source}`, metho
   });
 }
 
+/// A call of an operator, with marks in every part that isn't the key.
+async function operate(worker, method, path, { authorization = `Bearer ${SECRETS.ADMIN_KEY}`, query = "" } = {}) {
+  const headers = { ...carried(), ...(authorization === null ? {} : { authorization }) };
+  if (authorization === null) delete headers.authorization;
+  const response = await fetch(`${worker.url}${path}${query}`, { method, headers });
+  return { method, path, status: response.status, headers: Object.fromEntries(response.headers), text: await response.text() };
+}
+
 /// A request for which there is no room, since 32 others hold it. Answers its answer, and the codes of all requests in the order of their records.
 async function overload(worker) {
   const sockets = Array.from({ length: 32 }, () => connect(worker.port, "127.0.0.1"));
@@ -151,16 +193,18 @@ function parsed(bytes) {
   return { headers: Object.fromEntries(lines.map((line) => [line.split(":")[0].toLowerCase(), line])), text };
 }
 
-/// The records of requests: not what is said of the configuration or of an object's trap.
-const ofRequests = (worker) => worker.records().filter(({ code }) => !["configuration_faulty", "store_trapped"].includes(code));
+/// The records of requests: not what is said of the configuration, of an object's trap, or of messages.
+const ofRequests = (worker) => worker.records().filter(({ status }) => status !== undefined);
+/// The records of messages and of the cron.
+const ofOthers = (worker, code) => worker.records().filter((record) => record.status === undefined && record.code === code);
 
 /// One request after the other, so that each has its record; or several, whose records have the codes `all`.
 function scene(worker) {
   let seen = 0;
-  return async function ends(code, sending, all = [code]) {
+  return async function ends(code, sending, all = [code], into = answers) {
     const answer = await sending;
     assert.equal(JSON.parse(answer.text).code, code, worker.output());
-    answers.push({ code, ...answer });
+    into.push({ code, ...answer });
     await until(() => ofRequests(worker).length >= seen + all.length, { what: `the record of ${code}` });
     assert.deepEqual(ofRequests(worker).slice(seen).map((record) => record.code), all);
     seen += all.length;
@@ -190,7 +234,9 @@ const files = (folder) => readdirSync(folder, { recursive: true }).map((name) =>
 
 /// The fields that a record may have: those of the type.
 const FIELDS = [...readText(join(ROOT, "src/record.rs")).matchAll(/^ {4}pub (?:r#)?(\w+):/gm)].map(([, name]) => name);
-const CODES = [...readText(join(ROOT, "src/outcome.rs")).matchAll(/=> spec\(\d+, "(\w+)"/g)].map(([, code]) => code);
+const OUTCOMES = [...readText(join(ROOT, "src/outcome.rs")).matchAll(/=> spec\((\d+),\s*"(\w+)"/g)].map(([, status, code]) => ({ code, answered: status !== "0" }));
+const ENDINGS = [...readText(join(ROOT, "src/operator.rs")).matchAll(/=> \(\d+, "(\w+)",/g)].map(([, code]) => code);
+const REASONS = [...readText(join(ROOT, "src/parcel.rs")).matchAll(/Self::\w+ => "(\w+)",/g)].map(([, code]) => code);
 const SEVERAL = { configuration_faulty: ["level", "code", "faults"], store_trapped: ["level", "code"], internal_error: ["level", "code", "status", "fault"] };
 
 test("every outcome comes about, each with one record in the log", async () => {
@@ -236,8 +282,8 @@ test("every outcome comes about, each with one record in the log", async () => {
   await ends("timestamp_out_of_tolerance", send(worker, event().body, { t: osigu.seconds() - 301 }));
 
   const malformed = [`{"name":"${MARK}`, MARK, `"${MARK}"`, `{"${MARK}":1,"${MARK}":2}`, `{"a":${'{"a":'.repeat(40)}"${MARK}"${"}".repeat(40)}}`];
-  for (const body of malformed) await ends("body_malformed", send(worker, Buffer.from(body)));
-  await ends("body_malformed", send(worker, Buffer.concat([Buffer.from(`{"name":"${MARK}`), Buffer.from([0xff, 0x22, 0x7d])])));
+  for (const body of malformed) await ends("dead_lettered", send(worker, Buffer.from(body)));
+  await ends("dead_lettered", send(worker, Buffer.concat([Buffer.from(`{"name":"${MARK}`), Buffer.from([0xff, 0x22, 0x7d])])));
 
   const invalid = [
     { envelope: { event_id: undefined } },
@@ -250,13 +296,13 @@ test("every outcome comes about, each with one record in the log", async () => {
     { data: { dispensation_id: undefined } },
     { data: { dispensation_id: { [MARK]: MARK } } },
   ];
-  for (const broken of invalid) await ends("event_invalid", send(worker, event("dispensing.completed", broken).body));
-  for (const environment of ["production", MARK]) await ends("environment_mismatch", send(worker, event("dispensing.completed", { envelope: { environment } }).body));
-  for (const provider of [{ provider_slug: MARK }, MARK, undefined]) await ends("provider_mismatch", send(worker, event("dispensing.completed", { envelope: { provider } }).body));
+  for (const broken of invalid) await ends("dead_lettered", send(worker, event("dispensing.completed", broken).body));
+  for (const environment of ["production", MARK]) await ends("dead_lettered", send(worker, event("dispensing.completed", { envelope: { environment } }).body));
+  for (const provider of [{ provider_slug: MARK }, MARK, undefined]) await ends("dead_lettered", send(worker, event("dispensing.completed", { envelope: { provider } }).body));
 
   const echo = { headers: { "retry-after": MARK, "x-echo": MARK, location: `http://127.0.0.1/${MARK}` }, body: `{"name":"${MARK}"}` };
   origin.rule({ status: 422, ...echo });
-  await ends("delivery_rejected", send(worker, event().body));
+  await ends("dead_lettered", send(worker, event().body));
   for (const rule of [{ status: 500 }, { status: 302 }, { status: 429 }, { reset: true }]) {
     origin.rule({ ...echo, ...rule });
     await ends("delivery_failed", send(worker, event().body));
@@ -266,8 +312,14 @@ test("every outcome comes about, each with one record in the log", async () => {
   await ends("delivery_timed_out", send(worker, event().body));
   for (const source of ["short", "expired", "pasted"]) await ends("source_misconfigured", send(worker, event().body, { source }));
 
+  platform.fault({ on: "queue.send", queue: THEIRS, how: "fail", times: 1 });
+  await ends("enqueue_failed", send(worker, event().body, { source: "events" }));
+  platform.fault({ on: "queue.send", queue: LETTERS, how: "fail", times: 1 });
+  await ends("dead_letter_failed", send(worker, Buffer.from(MARK.repeat(7))));
+
   const { answer, codes } = await overload(worker);
   await ends("overloaded", answer, codes);
+  await platform.idle();
   await worker.kill();
 
   vars.RXGATE.shards = 8;
@@ -275,6 +327,91 @@ test("every outcome comes about, each with one record in the log", async () => {
   await scene(resharded)("shards_changed", send(resharded, event().body));
   await resharded.kill();
   vars.RXGATE.shards = 4;
+});
+
+/// Messages that somebody else puts into our queue: they go on to the dead letters as they are.
+const FOREIGN = [FOREIGN_MARK, `{"${FOREIGN_MARK}":1}`, `\x01${FOREIGN_MARK}`, `\x02${FOREIGN_MARK}`].map((text) => Buffer.from(text));
+
+/// An event that is too large for a message.
+const large = () => event("prescription.issued", { data: { posology: `${MARK} `.repeat(300_000 / MARK.length) } });
+
+test("what goes by queues, KV and the dead letters comes about, and all that an operator can ask for", async () => {
+  const worker = await start();
+  const ends = scene(worker);
+  const asks = (code, ...call) => ends(code, operate(worker, ...call), [code], operatorAnswers);
+  const PATH = "/v1/dead-letters";
+
+  // A customer's queue; KV that remembers, and KV that is a short cut.
+  for (const type of osigu.EVENT_TYPES) await ends("enqueued", send(worker, event(type).body, { source: "events" }));
+  await ends("enqueued", send(worker, large().body, { source: "events" }));
+  const seen = event();
+  for (const code of ["enqueued", "duplicate"]) await ends(code, send(worker, seen.body, { source: "kv" }));
+  platform.fault({ on: "kv", how: "fail" });
+  await ends("enqueued", send(worker, event().body, { source: "kv" }));
+  platform.clearFaults();
+  const known = event();
+  for (const code of ["delivered", "duplicate", "duplicate"]) await ends(code, send(worker, known.body, { source: "edge" }));
+
+  // Our own queue: small and large, tried again, delivered, refused for good.
+  const [small, big, refused, bigRefused] = [event(), large(), event(), large()];
+  const some = [small, big, refused, bigRefused];
+  for (const { id } of some) origin.rule({ status: 503, when: (entry) => entry.event?.id === id });
+  for (const { body } of some) await ends("enqueued", send(worker, body, { source: "queued" }));
+  for (const { id } of [small, big]) origin.rule({ status: 500, when: (entry) => entry.event?.id === id });
+  for (const { id } of [refused, bigRefused]) origin.rule({ status: 422, headers: { "x-echo": MARK }, body: MARK, when: (entry) => entry.event?.id === id });
+  const missing = platform.fault({ on: "kv.get", key: /^body\//, how: "fail", times: 1 });
+  await platform.advance(OURS, 5000);
+  await platform.idle();
+  assert.equal(missing.hits, 1);
+  await platform.advance(OURS, 3600_000);
+  await platform.idle();
+  for (const { id } of [small, big]) await until(() => origin.of(id).length >= 3, { what: "the delivery" });
+  await platform.advance(OURS, 3600_000);
+  await platform.idle();
+
+  // Messages that aren't ours.
+  for (const body of [FOREIGN_MARK, { [FOREIGN_MARK]: 1 }, ...FOREIGN.slice(2)]) {
+    for (const attempts of [1, 96]) await worker.queue(OURS, [{ body, attempts }]);
+    await worker.queue(MARK, [{ body }]);
+    await worker.queue(LETTERS, [{ body }]);
+  }
+  await platform.advance(LETTERS, 60_000);
+  await platform.idle();
+  for (const code of ["body_missing", "message_unreadable", "queue_unknown", "dead_letter_kept", "delivery_failed", "delivered", "dead_lettered"]) {
+    await until(() => ofOthers(worker, code).length > 0, { what: code });
+  }
+  await worker.cron();
+  await until(() => ofOthers(worker, "dead_letters").length > 0, { what: "the cron's line" });
+
+  // An operator.
+  await asks("dead_letters_listed", "GET", PATH, { query: "?limit=100" });
+  const { dead_letters } = JSON.parse(operatorAnswers.at(-1).text);
+  assert.deepEqual([...new Set(dead_letters.map(({ reason }) => reason))].sort(), REASONS.filter((reason) => reason !== "attempts_used_up").sort());
+  for (const { id } of dead_letters) await asks("dead_letter_read", "GET", `${PATH}/${id}`);
+  const of = (wanted, readable = true) => dead_letters.findLast(({ reason }) => reason === wanted && readable).id;
+  await asks("dead_letters_listed", "GET", PATH, { query: `?source=${MARK}&code=${MARK}` });
+  for (const query of [`?limit=${MARK}`, `?${MARK}=1`, `?since=${MARK}`, `?cursor=${MARK}`, `?waiting=${MARK}`, `?code=${MARK}&code=${MARK}`]) await asks("parameter_invalid", "GET", PATH, { query });
+  await asks("path_unknown", "GET", `/v1/${MARK}`);
+  await asks("dead_letter_unknown", "GET", `${PATH}/dl_${MARK}`);
+  await asks("method_not_allowed", "PUT", PATH);
+  for (const authorization of [null, `Bearer ${MARK}`, `Basic ${MARK}`]) await asks("operator_unauthorized", "GET", PATH, { authorization });
+  await asks("health_read", "GET", "/healthz");
+  await asks("dead_letter_redelivered", "POST", `${PATH}/${of("delivery_rejected")}/redeliver`);
+  await asks("dead_letters_redelivered", "POST", `${PATH}/redeliver`);
+  await asks("dead_letter_unreadable", "POST", `${PATH}/${of("message_unreadable")}/redeliver`);
+  platform.fault({ on: "queue.send", queue: OURS, how: "fail", times: 1 });
+  await asks("redelivery_failed", "POST", `${PATH}/${of("event_invalid")}/redeliver`);
+  await asks("dead_letter_deleted", "DELETE", `${PATH}/${of("event_invalid")}`);
+  await platform.idle();
+  await platform.advance(OURS, 3600_000);
+  await platform.idle();
+  await worker.kill();
+
+  // The object doesn't answer.
+  const failing = await start({ bundle: "test-hooks", entry: join(import.meta.dirname, "entries/failing.mjs") });
+  await (await fetch(`${failing.url}/faults/next?object=${encodeURIComponent("letters before 9")}`)).text();
+  await scene(failing)("store_unavailable", operate(failing, "GET", PATH), ["store_unavailable"], operatorAnswers);
+  await failing.kill();
 });
 
 let names;
@@ -294,14 +431,20 @@ test("traps and failing objects come about, each with one record in the log", as
   await ends("store_unavailable", send(worker, event().body));
   await (await fetch(`${worker.url}/faults/next?object=hang`)).text();
   await ends("store_unavailable", send(worker, event().body));
+  await ends("dead_lettered", send(worker, Buffer.from(MARK.repeat(9))));
+  await until(() => ofOthers(worker, "dead_letter_kept").length > 0, { what: "the letter" });
   assert.equal(worker.records().filter(({ code }) => code === "store_trapped").length, 4);
+  await platform.idle();
   names = await (await fetch(`${worker.url}/faults/names`)).json();
   await worker.kill();
 });
 
 test("no outcome was left out", () => {
-  assert.equal(CODES.length, 25);
-  assert.deepEqual([...new Set(answers.map(({ code }) => code))].sort(), [...CODES].sort());
+  const codes = (answered) => OUTCOMES.filter((outcome) => outcome.answered === answered).map(({ code }) => code);
+  assert.deepEqual([codes(true).length, codes(false).length, ENDINGS.length, REASONS.length], [24, 4, 14, 7]);
+  assert.deepEqual([...new Set(answers.map(({ code }) => code))].sort(), codes(true).sort());
+  for (const code of codes(false)) assert.ok(running.some((worker) => ofOthers(worker, code).length > 0), code);
+  assert.deepEqual([...new Set(operatorAnswers.map(({ code }) => code))].sort(), ENDINGS.toSorted());
 });
 
 test("the origin received what the marks stand for, and the search finds them there", () => {
@@ -326,7 +469,10 @@ test("the origin received what the marks stand for, and the search finds them th
 test("nothing that workerd printed carries a mark", () => {
   for (const worker of running) {
     assert.ok(worker.records().length > 0);
-    for (const line of worker.output().split("\n")) assert.deepEqual(anyMark(line), [], line);
+    for (const line of worker.output().split("\n")) {
+      assert.deepEqual(anyMark(line), [], line);
+      assert.ok(!finds(line, FOREIGN_MARK), line);
+    }
   }
 });
 
@@ -356,12 +502,14 @@ test("README lists the fields of a record", () => {
 });
 
 test("answers carry the code, and the event id once the request is authentic; nothing else", () => {
-  const authentic = "delivered duplicate in_flight event_invalid environment_mismatch provider_mismatch delivery_rejected delivery_failed delivery_timed_out store_unavailable shards_changed";
+  const authentic = "delivered enqueued dead_lettered duplicate in_flight delivery_failed delivery_timed_out enqueue_failed dead_letter_failed store_unavailable shards_changed";
   const headers = ["content-type", "content-length", "retry-after", "allow", "connection", "keep-alive", "date", "transfer-encoding"];
   let withId = 0;
   for (const answer of answers) {
-    const { code, event_id: id, ...more } = JSON.parse(answer.text);
+    const { code, event_id: id, reason, ...more } = JSON.parse(answer.text);
     assert.deepEqual(more, {});
+    if (code.startsWith("dead_letter")) assert.ok(REASONS.includes(reason), reason);
+    else assert.equal(reason, undefined);
     if (id !== undefined) {
       withId += 1;
       assert.ok(authentic.split(" ").includes(code), `${code} with an event id`);
@@ -376,7 +524,8 @@ test("answers carry the code, and the event id once the request is authentic; no
 
 test("the names of the objects are a version, numbers, and nothing else", () => {
   assert.ok(names.includes("layout-v1"));
-  for (const name of names) assert.match(name, /^(layout-v1|entity-v\d+-\d+-4-[0-3])$/);
+  assert.ok(names.includes("dead-letters-v1"));
+  for (const name of names) assert.match(name, /^(layout-v1|dead-letters-v1|entity-v\d+-\d+-4-[0-3])$/);
 });
 
 test("the store's files carry no mark, only the events' hashes", () => {
@@ -389,7 +538,67 @@ test("the store's files carry no mark, only the events' hashes", () => {
   const ids = answers.filter(({ code }) => code === "delivered").map(({ text }) => JSON.parse(text).event_id);
   assert.ok(ids.length > 20);
   for (const id of ids) {
-    const hashes = ["osigu", "original"].map((source) => createHash("sha256").update(`${source}\0${id}`).digest().subarray(0, 16));
+    const hashes = ["osigu", "original", "edge"].map((source) => createHash("sha256").update(`${source}\0${id}`).digest().subarray(0, 16));
     assert.ok(stored.some(({ bytes }) => hashes.some((hash) => bytes.includes(hash))), id);
+  }
+});
+
+test("our own queues carry no mark, whole or by reference; a customer's queue does, in plaintext, but for what is too large for it", () => {
+  const messages = platform.messages();
+  for (const queue of [OURS, LETTERS]) {
+    // What a test put there itself aside.
+    assert.ok(messages[queue].length > 8);
+    for (const { body } of messages[queue]) {
+      if (queue === LETTERS && FOREIGN.some((foreign) => body.equals(foreign))) continue;
+      assert.deepEqual(anyMark(body), [], queue);
+    }
+  }
+  const [whole, references] = [messages[THEIRS].filter(({ body }) => body.length > 1000), messages[THEIRS].filter(({ body }) => body.length < 1000)];
+  assert.ok(whole.length > 10);
+  for (const { body } of whole) assert.ok(finds(body, MARK) && finds(body, ID_MARK));
+  assert.equal(references.length, 1);
+  assert.equal(JSON.parse(references[0].body).rxgate, "reference");
+  assert.deepEqual(anyMark(references[0].body), []);
+});
+
+test("KV's files carry no mark, neither names nor bytes, though large events and their letters are in them", async () => {
+  const read = () => platform.files().map((path) => ({ path, bytes: readFileSync(path) }));
+  const stored = read();
+  assert.ok(stored.filter(({ bytes }) => bytes.length > 300_000).length >= 3, "the large ones are there");
+  for (const { path, bytes } of stored) {
+    assert.deepEqual(anyMark(path), []);
+    assert.deepEqual(anyMark(bytes), [], path);
+  }
+  const keys = (await platform.kv.list()).map(({ name }) => name);
+  for (const prefix of ["body/", "seen/", "dup/"]) assert.ok(keys.some((key) => key.startsWith(prefix)), prefix);
+  for (const key of keys) assert.match(key, /^(body|dup)\/[0-9a-f]{64}$|^(seen|done)\/[0-9a-f]{32}$/);
+  // The search would find them there.
+  await platform.kv.put("control", `patient ${MARK}`);
+  assert.ok(read().some(({ bytes }) => finds(bytes, MARK)));
+  await platform.kv.delete("control");
+});
+
+test("an operator sees what a sender sent when he reads a letter, and nowhere else", () => {
+  let read = 0;
+  for (const { code, method, path, text, headers } of operatorAnswers) {
+    assert.deepEqual(anyMark(JSON.stringify(headers)), []);
+    if (code !== "dead_letter_read") {
+      assert.deepEqual(anyMark(text), [], `${method} ${path}: ${text}`);
+      assert.ok(!finds(text, FOREIGN_MARK), text);
+      continue;
+    }
+    const { body, body_base64, ...rest } = JSON.parse(text);
+    if (rest.readable) assert.ok(finds(body ?? Buffer.from(body_base64, "base64"), MARK));
+    assert.deepEqual(anyMark(JSON.stringify(rest)), [], "metadata beside it");
+    read += 1;
+  }
+  assert.ok(read > 20);
+});
+
+test("an alert carries numbers only", () => {
+  assert.ok(alerts.received.length > 0);
+  for (const { body, event } of alerts.received) {
+    assert.deepEqual(anyMark(body), []);
+    assert.deepEqual(Object.keys(event).sort(), ["code", "dead_letters", "oldest_age_seconds", "waiting"]);
   }
 });

@@ -7,9 +7,11 @@ import { after, before, describe, test } from "node:test";
 import * as osigu from "../../scripts/lib/osigu.mjs";
 import { startOrigin } from "../../scripts/lib/origin.mjs";
 import { KEY, SECRETS, remove, settings, sleep, startWorkerd, temporary, unique, until } from "./harness.mjs";
+import { startPlatform } from "./platform.mjs";
 
 const STALL = join(import.meta.dirname, "entries/stall.mjs");
 const LEASE_MS = 15_000;
+const MESSAGE_LEASE_MS = 40_000;
 
 let origin;
 const running = [];
@@ -31,9 +33,10 @@ function newState() {
 }
 
 /// The Worker as it is deployed; with `stall` the one that stands still there.
-async function start(state, stall) {
+async function start(state, stall, { destination = { on_origin_failure: "sender_retries" }, ...options } = {}) {
   const test = stall && { bundle: "test-hooks", entry: STALL, secrets: { ...SECRETS, STALL: stall } };
-  const worker = await startWorkerd({ vars: settings(origin.port), state, ...test });
+  // What the origin doesn't take stays with the sender: what becomes of it in our queue is another test's.
+  const worker = await startWorkerd({ vars: settings(origin.port, { destination }), state, ...test, ...options });
   running.push(worker);
   return worker;
 }
@@ -144,11 +147,103 @@ describe("workerd is killed", { concurrency: true }, () => {
     assertSameEvent(failed);
   });
 
+  test("after the delivery of a message and before its commit: the message comes again, waits for the lease, and is delivered once more at most", async () => {
+    const queue = "rxgate-deliveries";
+    const state = newState();
+    const platform = await startPlatform();
+    try {
+      const options = { destination: { delivery: "queue" }, platform };
+      const worker = await start(state, "message", options);
+      const event = dispense();
+      assert.equal((await send(worker, event)).code, "enqueued");
+      await stalled(worker);
+      // No earlier than the claim.
+      const began = Date.now();
+      assert.equal(origin.of(event.id).length, 1);
+      await worker.kill("SIGKILL");
+
+      const reopened = await start(state, undefined, options);
+      const records = (code) => reopened.records().filter((record) => record.code === code && record.attempt !== undefined);
+      await until(() => records("in_flight").length > 0, { what: "the message again" });
+      assert.equal((await send(reopened, event)).code, "duplicate");
+      // What the queue's clock says doesn't shorten the lease.
+      const { delaySeconds } = platform.retries().at(-1);
+      assert.ok(delaySeconds >= 20 && delaySeconds <= 40, `${delaySeconds} s`);
+      await platform.advance(queue, delaySeconds * 1000);
+      await until(() => records("in_flight").length > 1, { what: "the message once more" });
+      assert.equal(origin.of(event.id).length, 1);
+      await sleep(MESSAGE_LEASE_MS - (Date.now() - began) + 100);
+      await platform.advance(queue, 3600 * 1000);
+      await until(() => records("delivered").length > 0, { what: "the delivery" });
+      await platform.advance(queue, 3600 * 1000);
+      await platform.idle();
+      assert.equal(origin.of(event.id).length, 2);
+      assertSameEvent(event);
+      assert.equal((await send(reopened, event)).code, "duplicate");
+    } finally {
+      await platform.close();
+    }
+  });
+
+  test("after an event was enqueued and before that was committed: its message is delivered, once, and the sender's retry is a duplicate", async () => {
+    const state = newState();
+    const platform = await startPlatform();
+    try {
+      const options = { destination: { delivery: "queue" }, platform };
+      for (const takenBefore of [true, false]) {
+        const hold = platform.fault({ on: "queue.deliver", how: "hang" });
+        if (takenBefore) platform.clearFaults();
+        const worker = await start(state, "enqueued", options);
+        const event = dispense();
+        const { answer } = sendAndForget(worker, event);
+        await stalled(worker);
+        if (takenBefore) await until(() => worker.records().some(({ code }) => code === "delivered"), { what: "the delivery" });
+        await worker.kill("SIGKILL");
+        assert.equal(await answer, "no answer");
+        assert.equal(hold.hits, takenBefore ? 0 : 1);
+        platform.clearFaults();
+        const reopened = await start(state, undefined, options);
+        await until(() => origin.of(event.id).length > 0, { what: "the delivery" });
+        await platform.idle();
+        assert.equal((await send(reopened, event)).code, "duplicate");
+        await platform.idle();
+        assert.equal(origin.of(event.id).length, 1);
+        await reopened.kill();
+      }
+    } finally {
+      await platform.close();
+    }
+  });
+
+  test("while messages wait: they are in the queue, and are delivered once it is back", async () => {
+    const state = newState();
+    const platform = await startPlatform({ waitForGateway: 30_000 });
+    try {
+      const options = { destination: { delivery: "queue" }, platform };
+      const worker = await start(state, undefined, options);
+      const hold = platform.fault({ on: "queue.deliver", how: "fail" });
+      const events = Array.from({ length: 25 }, dispense);
+      for (const event of events) assert.equal((await send(worker, event)).code, "enqueued");
+      await worker.kill("SIGKILL");
+      hold.clear();
+      const reopened = await start(state, undefined, options);
+      await until(() => events.every((event) => origin.of(event.id).length > 0), { what: "the deliveries" });
+      await platform.idle();
+      for (const event of events) {
+        assert.equal((await send(reopened, event)).code, "duplicate");
+        assert.equal(origin.of(event.id).length, 1);
+      }
+    } finally {
+      await platform.close();
+    }
+  });
+
   test("in the middle of many: whatever was answered is a duplicate, the rest is delivered, and none is lost", async () => {
     const state = newState();
     const worker = await start(state);
     const events = Array.from({ length: 60 }, dispense);
-    for (const event of events) rule(event, { delay: 20 });
+    // The last ones are under way when it is killed, however slow everything is.
+    events.forEach((event, place) => rule(event, { delay: place < 40 ? 20 : 2000 }));
     const answers = [];
     const sending = events.map(async (event, place) => {
       await sleep(place * 5);

@@ -31,8 +31,11 @@ afterEach(async () => {
 
 after(() => origin.close());
 
+/// What the origin doesn't take stays with the sender.
+const DIRECT = { on_origin_failure: "sender_retries" };
+
 async function start(options = {}) {
-  const worker = await startWorkerd({ vars: settings(origin.port, options), ...options });
+  const worker = await startWorkerd({ vars: settings(origin.port, { destination: DIRECT, ...options }), ...options });
   running.push(worker);
   return worker;
 }
@@ -293,7 +296,7 @@ describe("an object that fails", () => {
 });
 
 describe("another number of shards", () => {
-  const with_ = (gateway) => settings(origin.port, { gateway });
+  const with_ = (gateway) => settings(origin.port, { gateway, destination: DIRECT });
 
   test("is refused without previous_shards; with it, what was delivered before stays a duplicate", async () => {
     const state = temporary();

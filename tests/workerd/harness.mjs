@@ -34,13 +34,14 @@ export const temporary = () => mkdtempSync(join(tmpdir(), "rxgate-"));
 
 /// Starts workerd. `state` is the folder of the Durable Objects' storage: give the same one to open it again. `otherVars` starts a second Worker with those variables on the same
 /// objects, as for a while during every deploy; it is at `otherHook`. `platform`, of `startPlatform`, gives it KV, queues and rate limits: the same one after a kill has all that was in
-/// them; without one all Workers of a test file share one. `bundle: "entry"` is the entry's file alone.
+/// them; without one all Workers of a test file share one. `bundle: "entry"` is the entry's file, and those that it `imports`.
 export async function startWorkerd({
   vars,
   otherVars = undefined,
   secrets = SECRETS,
   bundle = "production",
   entry = undefined,
+  imports = [],
   state = temporary(),
   platform = bundle === "entry" ? undefined : "shared",
 }) {
@@ -51,7 +52,7 @@ export async function startWorkerd({
   const folder = temporary();
   const config = join(folder, "config.capnp");
   mkdirSync(state, { recursive: true });
-  writeFileSync(config, capnp({ vars, otherVars, secrets, modules: modules(bundle, entry), folder, state, port, otherPort, platform, doorPort }));
+  writeFileSync(config, capnp({ vars, otherVars, secrets, modules: modules(bundle, entry, imports), folder, state, port, otherPort, platform, doorPort }));
   const child = spawn(WORKERD, ["serve", "--experimental", config], { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   child.stdout.on("data", (chunk) => (output += chunk));
@@ -100,15 +101,14 @@ let shared;
 
 /// One platform for all Workers of a test file that ask for none. It ends with the file's process.
 async function sharedPlatform() {
+  // Its process ends with this one: it sees to that itself.
   shared ??= import("./platform.mjs").then(({ startPlatform }) => startPlatform({ rateLimits: { FAILED_AUTHENTICATIONS: { limit: 10_000, period: 60 } } }));
-  const { pid } = await shared;
-  process.once("exit", () => process.kill(pid));
   return shared;
 }
 
 /// The modules of a bundle: name in workerd and file.
-function modules(bundle, entry) {
-  if (bundle === "entry") return [[relative(ROOT, entry), entry]];
+function modules(bundle, entry, imports) {
+  if (bundle === "entry") return [entry, ...imports].map((file) => [relative(ROOT, file), file]);
   if (bundle === "production") {
     const folder = join(ROOT, "build/worker");
     const names = readdirSync(folder).filter((name) => name.endsWith(".wasm"));

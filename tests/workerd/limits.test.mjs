@@ -7,7 +7,8 @@ import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import * as osigu from "../../scripts/lib/osigu.mjs";
 import { startOrigin } from "../../scripts/lib/origin.mjs";
-import { KEY, settings, startWorkerd, unique, until } from "./harness.mjs";
+import { KEY, NEXT_KEY, remove, settings, startWorkerd, unique, until } from "./harness.mjs";
+import { startPlatform } from "./platform.mjs";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -319,5 +320,97 @@ describe("bodies under way", () => {
     const memory = (name) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(readFileSync(`/proc/${worker.pid}/status`, "utf8"))[1]) / KIB;
     t.diagnostic(`${JSON.stringify(counts)}; RSS of workerd: ${memory("VmRSS").toFixed()} MiB, at most ${memory("VmHWM").toFixed()} MiB`);
     assert.ok(memory("VmHWM") < 1024);
+  });
+});
+
+describe("the log of refusals", () => {
+  const LIMIT = 10;
+  const SAMPLE = 100;
+  let platform;
+  let at;
+
+  before(async () => {
+    platform = await startPlatform({ rateLimits: { FAILED_AUTHENTICATIONS: { limit: LIMIT, period: 60 } } });
+    const sound = settings(origin.port);
+    at = await startWorkerd({ vars: { ...sound, SOURCE_OTHER: sound.SOURCE_OSIGU, SOURCE_THIRD: sound.SOURCE_OSIGU, SOURCE_FOURTH: sound.SOURCE_OSIGU }, platform });
+  });
+
+  after(async () => {
+    await at?.kill();
+    remove(at?.state);
+    await platform?.close();
+  });
+
+  const lines = (source, code = "signature_mismatch") => at.records().filter((record) => record.code === code && record.source === source);
+
+  /// So many requests of a stranger, twenty at a time; answers how they were answered.
+  async function forge(source, count, options = { key: NEXT_KEY }) {
+    const answers = new Set();
+    let left = count;
+    const one = async () => {
+      while (left > 0) {
+        left -= 1;
+        const { status, code, text } = await osigu.send(`${at.url}/hooks/${source}`, osigu.event("dispensing.completed").body, options);
+        answers.add(`${status} ${code} ${text}`);
+      }
+    };
+    await Promise.all(Array.from({ length: 20 }, one));
+    return [...answers];
+  }
+
+  test("is bounded under 500 forged requests, which are all answered alike; an authentic event in between is delivered, and logged", async (t) => {
+    const event = osigu.event("dispensing.completed");
+    const forging = forge("osigu", 500);
+    await until(() => platform.counts().limits > 50, { what: "a part of them" });
+    const limits = platform.counts().limits;
+    assert.deepEqual((await osigu.send(at.hook, event.body, { key: KEY })).code, "delivered");
+    assert.deepEqual(await forging, ['401 signature_mismatch {"code":"signature_mismatch"}']);
+    assert.ok(limits < 500, "it came in between");
+    assert.equal(platform.counts().limits, 500, "each refusal asks the limit, and nothing else does");
+    await until(() => at.records().some(({ code }) => code === "delivered"), { what: "its record" });
+    const all = lines("osigu");
+    const sampled = all.filter((record) => record.sampled !== undefined);
+    t.diagnostic(`500 forged requests: ${all.length} lines, ${sampled.length} of them sampled`);
+    // The period may have turned once in the meantime. That 30 of 500 are drawn with a chance of 1 in 100 won't happen.
+    assert.ok(all.length - sampled.length >= LIMIT && all.length - sampled.length <= 2 * LIMIT, `${all.length - sampled.length} lines`);
+    assert.ok(sampled.length < 30, `${sampled.length} sampled lines`);
+    for (const { sampled, level, status } of all) assert.ok([undefined, SAMPLE].includes(sampled) && level === "warn" && status === 401);
+  });
+
+  test("of one source doesn't use up another's, and what there is no source for has one limit of its own", async () => {
+    await forge("other", 3);
+    await until(() => lines("other").length === 3, { what: "the lines of another source" });
+    assert.ok(lines("other").every(({ sampled }) => sampled === undefined));
+    for (const code of ["source_unknown", "path_unknown"]) {
+      const before = at.records().filter((record) => record.code === code).length;
+      for (let n = 0; n < 40; n += 1) {
+        const path = code === "source_unknown" ? `/hooks/nobody-${n}` : `/nowhere-${n}`;
+        assert.equal((await osigu.send(`${at.url}${path}`, Buffer.from("{}"), { key: KEY })).code, code);
+      }
+      const lines = at.records().filter((record) => record.code === code).length - before;
+      assert.ok(code === "source_unknown" ? lines >= LIMIT && lines < 35 : lines < 35, `${lines} lines of ${code}`);
+    }
+  });
+
+  test("is whole where the limit fails, hangs or is slow, and the answer isn't kept for it", async () => {
+    for (const [source, how] of [["third", "fail"], ["fourth", "hang"]]) {
+      platform.fault({ on: "ratelimit", how });
+      const began = Date.now();
+      await forge(source, 30);
+      assert.ok(Date.now() - began < 5000);
+      await until(() => lines(source).length === 30, { what: "30 lines" });
+      assert.ok(lines(source).every(({ sampled }) => sampled === undefined), how);
+      platform.clearFaults();
+    }
+  });
+
+  test("of authentic requests has no limit, whatever comes of them", async () => {
+    platform.fault({ on: "ratelimit", how: "limited" });
+    const before = platform.counts().limits;
+    for (let n = 0; n < 30; n += 1) await osigu.send(at.hook, Buffer.from(`no json ${n}`), { key: KEY });
+    await osigu.send(at.hook, osigu.event("dispensing.completed").body, { key: KEY, t: osigu.seconds() - 400 });
+    await until(() => lines("osigu", "dead_lettered").length === 30 && lines("osigu", "timestamp_out_of_tolerance").length === 1, { what: "their records" });
+    assert.equal(platform.counts().limits, before);
+    platform.clearFaults();
   });
 });

@@ -32,6 +32,7 @@ const production = await import("../../../src/worker/entry.mjs");
 export const { EntityObject } = production;
 
 export default {
+  ...production.default,
   fetch(request, env, ctx) {
     if (new URL(request.url).pathname !== "/crossings") return production.default.fetch(request, env, ctx);
     const counts = instances.map(({ exports, imports }) => ({ exports: { ...exports }, imports: { ...imports } }));

@@ -1,21 +1,31 @@
-// The Worker with a door to its objects: `/door/{object}/{what}` fills one at once, walks it, counts its rows; `/door/names` tells which objects were asked for.
+// The Worker with a door to its objects: `/door/{object}/{what}` fills one at once, walks it, counts its rows and letters; `/door/names` tells which objects were asked for.
 
 import production, { EntityObject as Production } from "../../../src/worker/entry.mjs";
 import * as glue from "../../../build/wasm/rxgate.js";
 
 const names = new Set();
 
+/// With an object's name noted whenever it is asked for.
+function listed(env) {
+  return {
+    ...env,
+    ENTITIES: new (class {
+      getByName(name) {
+        names.add(name);
+        return env.ENTITIES.getByName(name);
+      }
+    })(),
+  };
+}
+
 export default {
+  queue: (batch, env, ctx) => production.queue(batch, listed(env), ctx),
+  scheduled: (controller, env, ctx) => production.scheduled(controller, listed(env), ctx),
+
   async fetch(request, env, ctx) {
     const { pathname, searchParams } = new URL(request.url);
     const [, door, object, what] = pathname.split("/");
-    if (door !== "door") {
-      const getByName = (name) => {
-        names.add(name);
-        return env.ENTITIES.getByName(name);
-      };
-      return production.fetch(request, { ...env, ENTITIES: { getByName } }, ctx);
-    }
+    if (door !== "door") return production.fetch(request, listed(env), ctx);
     if (object === "names") return Response.json([...names].sort());
     return Response.json(await env.ENTITIES.getByName(object).door(what, Object.fromEntries(searchParams)));
   },
@@ -43,6 +53,12 @@ export class EntityObject extends Production {
         return {};
       case "count":
         return storage.sql.exec("SELECT COUNT(*) AS rows, COALESCE(SUM(expires > ?), 0) AS live FROM rows", Date.now()).one();
+      case "letters":
+        return storage.sql.exec("SELECT COUNT(*) AS rows, COALESCE(SUM(sealed IS NULL), 0) AS tombstones FROM letters").one();
+      case "expire":
+        // As if so much time had passed for the letters.
+        storage.sql.exec("UPDATE letters SET expires = expires - ?", Number(expires_in_ms));
+        return {};
       case "sweep": {
         const inner = this.#open();
         this.#cursors = [];

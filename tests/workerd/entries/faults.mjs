@@ -15,9 +15,13 @@ export default {
       next = searchParams.get("object");
       return new Response();
     }
-    return production.fetch(request, { ...env, ENTITIES: new Listed(env.ENTITIES) }, ctx);
+    return production.fetch(request, listed(env), ctx);
   },
+  queue: (batch, env, ctx) => production.queue(batch, listed(env), ctx),
+  scheduled: (controller, env, ctx) => production.scheduled(controller, listed(env), ctx),
 };
+
+const listed = (env) => ({ ...env, ENTITIES: new Listed(env.ENTITIES) });
 
 /// A class of its own, as the binding is: a plain object would be a variable.
 class Listed {

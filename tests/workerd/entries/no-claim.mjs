@@ -4,10 +4,25 @@ import production from "../../../src/worker/entry.mjs";
 
 export { EntityObject } from "../../../src/worker/entry.mjs";
 
+const scattered = (name) => (name.startsWith("entity-") ? `${name}-${crypto.randomUUID()}` : name);
+
+/// A class of its own, as the binding is: a plain object would be a variable.
+class Scattered {
+  #objects;
+
+  constructor(objects) {
+    this.#objects = objects;
+  }
+
+  getByName(name) {
+    return this.#objects.getByName(scattered(name));
+  }
+}
+
+const without = (env) => ({ ...env, ENTITIES: new Scattered(env.ENTITIES) });
+
 export default {
-  fetch(request, env, ctx) {
-    const scattered = (name) => (name.startsWith("entity-") ? `${name}-${crypto.randomUUID()}` : name);
-    const ENTITIES = { getByName: (name) => env.ENTITIES.getByName(scattered(name)) };
-    return production.fetch(request, { ...env, ENTITIES }, ctx);
-  },
+  fetch: (request, env, ctx) => production.fetch(request, without(env), ctx),
+  queue: (batch, env, ctx) => production.queue(batch, without(env), ctx),
+  scheduled: production.scheduled,
 };

@@ -5,5 +5,6 @@ import production from "../../../src/worker/entry.mjs";
 export { EntityObject } from "../../../src/worker/entry.mjs";
 
 export default {
+  ...production,
   fetch: (request, env) => production.fetch(request, env, { waitUntil() {} }),
 };

@@ -1,4 +1,5 @@
-// The Worker, standing still where the variable STALL says, for somebody to kill it there: "delivery" has a claim and no delivery yet, "commit" has a delivery and no commit yet.
+// The Worker, standing still where the variable STALL says, for somebody to kill it there: "delivery" has a claim and no delivery yet, "commit" has a delivery and no commit yet,
+// "message" is the same of a message, while requests go through; "enqueued" is a request whose message is sent and which has no commit yet, while messages go through.
 
 import production from "../../../src/worker/entry.mjs";
 
@@ -13,13 +14,33 @@ const send = globalThis.fetch;
 let stall;
 globalThis.fetch = (...request) => (stall === "delivery" ? forever() : send(...request));
 
+/// A class of its own, as the binding is: a plain object would be a variable.
+class Stalling {
+  #objects;
+  #commits;
+
+  constructor(objects, commits) {
+    this.#objects = objects;
+    this.#commits = commits;
+  }
+
+  getByName(name) {
+    const object = this.#objects.getByName(name);
+    return { serve: (message) => (this.#commits && message[1] === COMMIT ? forever() : object.serve(message)) };
+  }
+}
+
+/// Where STALL is one of `where`, commits stand still.
+const stalling = (env, where) => ({ ...env, ENTITIES: new Stalling(env.ENTITIES, where.includes(env.STALL)) });
+
 export default {
   fetch(request, env, ctx) {
     stall = env.STALL;
-    const getByName = (name) => {
-      const object = env.ENTITIES.getByName(name);
-      return { serve: (message) => (stall === "commit" && message[1] === COMMIT ? forever() : object.serve(message)) };
-    };
-    return production.fetch(request, { ...env, ENTITIES: { getByName } }, ctx);
+    return production.fetch(request, stalling(env, ["commit", "enqueued"]), ctx);
   },
+  queue(batch, env, ctx) {
+    stall = env.STALL;
+    return production.queue(batch, stalling(env, ["commit", "message"]), ctx);
+  },
+  scheduled: production.scheduled,
 };
