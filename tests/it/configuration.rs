@@ -275,7 +275,7 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
             "DESTINATION_E.url: is missing",
             "DESTINATION_E.keys: is missing",
             "SOURCE_A: isn't a table",
-            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, dedupe, edge_cache, retry_policy, accept_loss, phi, phi_key, destination, routes",
+            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, dedupe, edge_cache, retry_policy, accept_loss, withhold_superseded, phi, phi_key, destination, routes",
             "SOURCE_B.provider: isn't one of osigu",
             "SOURCE_B.environment: isn't one of sandbox, production",
             "SOURCE_B.keys[0].id: isn't a string with something in it",
@@ -1311,6 +1311,7 @@ fn a_sender_that_isnt_known_to_retry_needs_a_queue_behind_every_origin() {
             "isn't a string with something in it",
         ),
         ("accept_loss", json!("yes"), "isn't true or false"),
+        ("withhold_superseded", json!("yes"), "isn't true or false"),
         ("edge_cache", json!("yes"), "isn't true or false"),
         ("dedupe", json!("none"), "isn't one of exact, kv"),
     ] {

@@ -280,6 +280,8 @@ pub(crate) struct Memory {
     pub(crate) rows: RefCell<BTreeMap<(EntityKey, u32), StoredPage>>,
     pub(crate) layout: RefCell<Option<Vec<u8>>>,
     pub(crate) letters: RefCell<BTreeMap<LetterId, StoredLetter>>,
+    /// Of letters that were there: when they were redelivered last, and how often.
+    redelivered: RefCell<BTreeMap<LetterId, (Option<Timestamp>, u32)>>,
     /// Pages written so far.
     pub(crate) written: Cell<u32>,
     /// The next save fails like this.
@@ -363,12 +365,26 @@ impl Store for Memory {
 
     fn keep(&self, letter: &Letter, sealed: &[u8]) -> Result<(), Failure> {
         self.change_letters(|letters| {
-            let since = match letters.get(&letter.id) {
-                Some((_, Some((old, _)))) => Some(old.redelivered_at.unwrap_or(old.received_at)),
-                Some((until, None)) => Some(Timestamp(until.0 - TOMBSTONE.as_millis() as i64)),
-                None => None,
+            let redelivered = self.redelivered.borrow();
+            let (since, redeliveries) = match letters.get(&letter.id) {
+                Some((_, Some((old, _)))) => (
+                    Some(old.redelivered_at.unwrap_or(old.received_at)),
+                    old.redeliveries,
+                ),
+                Some((until, None)) => {
+                    let counted = redelivered.get(&letter.id).copied();
+                    let (at, times) = counted.unwrap_or_default();
+                    let deleted = Timestamp(until.0 - TOMBSTONE.as_millis() as i64);
+                    (Some(at.unwrap_or(deleted)), times)
+                }
+                None => (None, 0),
             };
             if since.is_none_or(|since| letter.received_at > since) {
+                // The number goes on: a redelivery of the new one isn't one of the old one.
+                let letter = Letter {
+                    redeliveries,
+                    ..letter.clone()
+                };
                 let kept = (letter.clone(), sealed.to_vec());
                 letters.insert(letter.id, (letter.expires_at, Some(kept)));
             }
@@ -398,8 +414,11 @@ impl Store for Memory {
 
     fn remove(&self, id: LetterId, now: Timestamp) -> Result<bool, Failure> {
         self.change_letters(|letters| match letters.get_mut(&id) {
-            Some(letter @ (_, Some(_))) => {
-                *letter = (now.after(TOMBSTONE), None);
+            Some((expires, kept @ Some(_))) if now < *expires => {
+                let (letter, _) = kept.take().unwrap();
+                let counted = (letter.redelivered_at, letter.redeliveries);
+                self.redelivered.borrow_mut().insert(id, counted);
+                *expires = now.after(TOMBSTONE);
                 true
             }
             _ => false,

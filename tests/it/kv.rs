@@ -133,7 +133,8 @@ fn delivered_is_delivered_though_kv_doesnt_take_it() {
             (end.summary(), end.record.commit),
             (DELIVERED, Some("commit_failed"))
         );
-        assert_eq!(end.record.level, "error");
+        // KV takes a key once a second: that one of two isn't remembered is nobody's fault.
+        assert_eq!((end.record.level, end.logged), ("info", true));
         assert_eq!(world.send_event("evt_2", TYPE).summary(), DELIVERED);
     }
 }

@@ -8,7 +8,7 @@ use rxgate::auth::RawBody;
 use rxgate::config::{Config, DEAD_LETTERS};
 use rxgate::effect::{Done, Effect};
 use rxgate::inbound::{Inbound, Received};
-use rxgate::machine::{DEADLINE, Gateway, LAYOUT_OBJECT, LEASE, Machine};
+use rxgate::machine::{Gateway, LAYOUT_OBJECT, LEASE, Machine};
 use rxgate::outcome::Outcome;
 use serde_json::{Value, json};
 
@@ -186,11 +186,11 @@ fn an_origin_that_does_not_answer_keeps_the_lease_until_it_lapses() {
     let end = world.send_event("evt_1", TYPE);
     assert_eq!(end.summary(), (504, "delivery_timed_out", Some(15)));
     assert_eq!(asked(&world), ["claim"]);
-    // A second of the deadline is the commit's.
-    assert_eq!(begun.until(world.now), DEADLINE - seconds(1));
+    // A second of the deadline is the commit's, and one and a half are a queue's, whether there is one or not.
+    assert_eq!(begun.until(world.now), Duration::from_millis(6500));
     let early = world.send_event("evt_1", TYPE);
-    assert_eq!(early.summary(), (503, "in_flight", Some(7)));
-    ends_well(&mut world, "evt_1", seconds(7));
+    assert_eq!(early.summary(), (503, "in_flight", Some(9)));
+    ends_well(&mut world, "evt_1", seconds(9));
     assert_eq!(world.delivered.len(), 2);
 }
 
@@ -380,8 +380,8 @@ fn a_move_that_fails_delivers_nothing_and_the_retry_is_delivered_once() {
 }
 
 #[test]
-fn a_delivery_is_begun_with_half_a_second_for_it_and_the_commit_has_one_more() {
-    for (late, delivered, timeout) in [(7_500, 1, 500), (7_501, 0, 0)] {
+fn a_delivery_is_begun_with_half_a_second_for_it_and_what_follows_has_two_and_a_half_more() {
+    for (late, delivered, timeout) in [(0, 1, 6500), (6_000, 1, 500), (6_001, 0, 0)] {
         let mut world = warm();
         let text = body("evt_1", TYPE, EVENTS[5].2);
         let signature = sign(SENDER_SECRET, world.now, &text);
@@ -422,10 +422,11 @@ fn all_of_it_is_within_the_deadline_however_slow_each_part() {
     world.asks.extend([slow, slow, Ask::Hangs, Ask::Hangs]);
     world
         .origin
-        .push_back(Origin::Answers(200, None, Duration::from_millis(2000)));
+        .push_back(Origin::Answers(200, None, Duration::from_millis(700)));
     let end = world.send_event("evt_1", TYPE);
     assert_eq!(end.summary(), DELIVERED);
     assert_eq!(end.record.commit, Some("commit_failed"));
+    assert_eq!(end.record.level, "error");
     assert_eq!(end.record.duration_ms, 9000);
 }
 
@@ -755,10 +756,16 @@ fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
             (_, other) => panic!("{other:?}"),
         }
     };
+    let withheld = {
+        let mut world = warm();
+        world.send_event("evt_1", "authorization.voided");
+        world.send_event("evt_2", "authorization.created").summary()
+    };
     let table = [
         (ends(|_| {}), (200, "delivered", None)),
         (again(answers(200)), (200, "duplicate", None)),
-        (again(Origin::Hangs), (503, "in_flight", Some(7))),
+        (again(Origin::Hangs), (503, "in_flight", Some(9))),
+        (withheld, (200, "withheld", None)),
         (
             ends(|r| r.received = Received::PathUnknown),
             (404, "path_unknown", None),
@@ -954,11 +961,49 @@ fn each_source_is_counted_by_itself_and_what_is_none_by_one_name() {
         }),
         ("signature_missing", "limit osigu", &|r| r.signature = None),
         ("signature_malformed", "limit osigu", &|_| {}),
-        ("overloaded", "", &|r| r.received = Received::Overloaded),
+        ("overloaded", "limit osigu", &|r| {
+            r.received = Received::Overloaded
+        }),
     ];
     for (code, did, alter) in table {
         assert_eq!(counted(alter), (code, did.to_owned()));
     }
+}
+
+#[test]
+fn a_source_that_isnt_configured_is_counted_too() {
+    let vars = settings();
+    let mut bound = bindings(&[]);
+    bound.rate_limit = true;
+    let config = Config::parse(vars.as_object().unwrap(), &Default::default(), bound);
+    let mut world = World::of(Gateway::new(config, &[7; 32]));
+    let end = world.send_event("evt_1", TYPE);
+    assert_eq!(
+        (end.record.code, end.logged),
+        ("source_misconfigured", true)
+    );
+    assert_eq!(world.did, ["limit osigu"]);
+    let status = end.answer.status;
+    world.limits.push_back(Limited::Over);
+    let end = world.send_event("evt_1", TYPE);
+    assert_eq!(end.answer.status, status);
+    assert!(!end.logged || end.record.sampled.is_some());
+}
+
+#[test]
+fn only_the_wrong_method_is_told_the_right_one() {
+    let allowed = |method: &'static str| {
+        let mut world = World::new();
+        let text = body("evt_1", TYPE, EVENTS[5].2);
+        let signature = sign(SENDER_SECRET, world.now, &text);
+        let mut request = inbound(&text, &signature);
+        request.method = method;
+        let flight = world.begin_with(request, world.now);
+        let answer = world.finish(flight).answer;
+        (answer.status, answer.allow)
+    };
+    assert_eq!(allowed("POST"), (200, None));
+    assert_eq!(allowed("PUT"), (405, Some("POST")));
 }
 
 #[test]

@@ -66,6 +66,23 @@ fn without_keys_there_is_no_api() {
 }
 
 #[test]
+fn whoever_asks_for_an_api_that_there_isnt_is_rationed_in_the_log() {
+    let mut limited = bindings(&[]);
+    limited.rate_limit = true;
+    let mut settings = settings();
+    set(&mut settings, "RXGATE.refusal_sample", json!(10_000));
+    let mut world = World::of(gateway_with(&settings, limited));
+    let end = world.call("GET", LETTERS);
+    assert_eq!(end.summary(), (404, "path_unknown", None));
+    assert_eq!((end.logged, end.record.sampled), (true, None));
+    assert_eq!(world.did, ["limit /operator"]);
+    world.limits.extend([Limited::Over; 50]);
+    let ends: Vec<_> = (0..50).map(|_| world.call("GET", LETTERS)).collect();
+    assert!(ends.iter().all(|end| end.answer.status == 404));
+    assert!(ends.iter().filter(|end| end.logged).count() < 5);
+}
+
+#[test]
 fn only_a_bearer_of_a_key_may() {
     let mut world = world();
     let [first, second] = OPERATOR_KEYS;
@@ -172,7 +189,10 @@ fn each_path_takes_its_methods_and_no_others() {
         for method in [
             "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "get",
         ] {
-            let found = world.call(method, path).summary();
+            let end = world.call(method, path);
+            let found = end.summary();
+            let allow = (found == not_allowed).then(|| methods.join(", "));
+            assert_eq!(end.answer.allow, allow.as_deref(), "{method} {path}");
             if methods.contains(&method) {
                 assert_ne!(found, not_allowed, "{method} {path}");
             } else if path.ends_with("dead-letters/redeliver")
@@ -357,13 +377,15 @@ fn a_parameter_that_isnt_as_it_should_be_is_named() {
         ("limit=101", whole),
         ("limit=-1", whole),
         ("limit=ten", whole),
-        ("limit=", whole),
+        ("limit=", "limit: is empty"),
         ("since=yesterday", time),
         ("since=2026-06-25", time),
-        ("since=", time),
+        ("since=", "since: is empty"),
         ("waiting=1", "waiting: isn't true or false"),
-        ("waiting=", "waiting: isn't true or false"),
-        ("cursor=", cursor),
+        ("waiting=", "waiting: is empty"),
+        ("cursor=", "cursor: is empty"),
+        ("source=", "source: is empty"),
+        ("code=&source=osigu", "code: is empty"),
         ("cursor=1", cursor),
         ("cursor=1.dl_x", cursor),
         ("cursor=x.dl_AAAAAAAAAAAAAAAAAAAAAA", cursor),
@@ -388,15 +410,15 @@ fn a_parameter_that_isnt_as_it_should_be_is_named() {
             "{query}"
         );
     }
+    // A variable that isn't set redelivers nothing.
+    for name in ["source", "code", "since", "cursor"] {
+        let end = world.call("POST", &format!("{LETTERS}/redeliver?{name}="));
+        assert_eq!(
+            end.json(),
+            json!({ "code": "parameter_invalid", "problem": format!("{name}: is empty") }),
+        );
+    }
     assert!(world.did.is_empty());
-    // Empty is as if it weren't there.
-    assert_eq!(
-        world
-            .call("GET", &format!("{LETTERS}?source=&code="))
-            .answer
-            .status,
-        200
-    );
 }
 
 #[test]

@@ -3,14 +3,21 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use rxgate::config::{DEAD_LETTERS, DELIVERIES};
+use rxgate::effect::Verdict;
 use rxgate::entity::{
-    Claim, ClaimRequest, Claimant, Entity, EventHash, Life, Ordering, Progress, Row, Step,
-    version_number,
+    Claim, ClaimRequest, Claimant, Entity, EventHash, Fence, Life, Ordering, Progress, Receipt,
+    Request, Row, Step, version_number,
 };
+use rxgate::letters::LetterId;
+use rxgate::machine::LEASE;
 use rxgate::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::driver::{START, World, body, settings};
+use crate::driver::{
+    Ask, Fault, Origin, START, Sent as Message, World, bindings, body, gateway_with, parcel_of,
+    settings,
+};
 
 const LEASE_OF_TESTS: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -278,6 +285,100 @@ proptest! {
     }
 }
 
+// ── rows from before there was an order ──
+
+/// A row as version 1 wrote it: a voided authorization, one event that was delivered and one that is leased.
+fn version_1() -> Vec<u8> {
+    let mut row = vec![1, 0];
+    row.extend(1_782_397_332_005_u64.to_be_bytes());
+    row.extend([3, 3]);
+    row.extend(1_782_397_331_780_i64.to_be_bytes());
+    row.extend(1_783_002_132_000_i64.to_be_bytes());
+    row.extend([0, 0, 0, 0]);
+    row.extend([0, 2]);
+    row.extend([0xAA; 16]);
+    row.push(1);
+    row.extend(1_782_397_332_004_u64.to_be_bytes());
+    row.extend(1_783_002_132_000_i64.to_be_bytes());
+    row.extend([0xBB; 16]);
+    row.push(0);
+    row.extend(1_782_397_332_005_u64.to_be_bytes());
+    row.extend(1_782_397_347_000_i64.to_be_bytes());
+    row
+}
+
+fn claim_of(event: u8, kind: &str) -> ClaimRequest {
+    ClaimRequest {
+        event: EventHash([event; 16]),
+        claimant: Claimant::Sender,
+        step: Step {
+            life: Life::Authorization,
+            node: number(Life::Authorization, kind),
+            at: START,
+            ..Step::default()
+        },
+        lease: LEASE_OF_TESTS,
+        window: LEASE_OF_TESTS,
+    }
+}
+
+#[test]
+fn a_row_of_version_1_is_read_and_written_as_version_2() {
+    let packed = version_1();
+    assert_eq!(packed.len(), 44 - 10 + 2 * 33);
+    let row = Row {
+        number: 0,
+        packed: &packed,
+    };
+    let mut entity = Entity::load([row]).unwrap();
+    // Who was remembered is remembered, and who holds a lease holds it.
+    let duplicate = entity.claim(&claim_of(0xAA, "authorization.created"), START);
+    assert!(
+        matches!(
+            duplicate,
+            Claim::Duplicate {
+                receipt: Receipt::Delivered,
+                ..
+            }
+        ),
+        "{duplicate:?}"
+    );
+    let in_flight = entity.claim(&claim_of(0xBB, "authorization.created"), START);
+    assert!(matches!(in_flight, Claim::InFlight { .. }), "{in_flight:?}");
+    // The number goes on, and the state is what it was; of the order nothing is known yet.
+    let granted = entity.claim(&claim_of(0xCC, "authorization.voided"), START);
+    let expected = Claim::Granted {
+        fence: Fence(1_782_397_332_006),
+        state: 3,
+        ordering: Ordering::Early,
+    };
+    assert_eq!(granted, expected);
+    let pages = entity.save();
+    assert_eq!(pages[0].packed[0], 2);
+    let row = Row {
+        number: 0,
+        packed: &pages[0].packed,
+    };
+    let mut entity = Entity::load([row]).unwrap();
+    match entity.claim(&claim_of(0xDD, "authorization.created"), START) {
+        Claim::Granted { ordering, .. } => assert_eq!(ordering, Ordering::Superseded),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_row_of_version_1_that_is_cut_short_or_too_long_is_refused() {
+    let whole = version_1();
+    let cut = (0..whole.len()).map(|len| whole[..len].to_vec());
+    for packed in cut.chain([[whole.as_slice(), &[0]].concat()]) {
+        let row = Row {
+            number: 0,
+            packed: &packed,
+        };
+        assert!(Entity::load([row]).is_err(), "{}", packed.len());
+    }
+}
+
 // ── through the machine ──
 
 const CREATED: (&str, &str) = (
@@ -366,4 +467,319 @@ fn what_has_no_life_that_is_known_is_unknown() {
     let mut world = World::new();
     send(&mut world, "evt_1", ("dispensing.rescheduled", "{}"));
     assert_eq!(last(&world)["rxordering"], "unknown");
+}
+
+/// The usual settings with our own queue and an operator.
+fn operated() -> World {
+    let mut settings = settings();
+    settings["RXGATE"]["operator_keys"] = json!([{ "id": "ana", "secret": "OPERATOR_KEY_1" }]);
+    World::bound(&settings, &[DELIVERIES])
+}
+
+/// A created that is withheld, and its message to the dead letters.
+#[track_caller]
+fn withheld(world: &mut World) -> Message {
+    assert_eq!(send(world, "evt_v", VOIDED), (200, "delivered"));
+    assert_eq!(send(world, "evt_c", CREATED), (200, "withheld"));
+    let sent = world.queued.last().unwrap().clone();
+    assert_eq!(sent.queue, DEAD_LETTERS);
+    sent
+}
+
+#[test]
+fn a_withheld_event_is_a_letter_and_is_told_as_such() {
+    let mut world = operated();
+    send(&mut world, "evt_v", VOIDED);
+    let end = world.send(&body("evt_c", CREATED.0, CREATED.1));
+    assert_eq!(end.answer.status, 200);
+    assert_eq!(
+        end.json(),
+        json!({ "code": "withheld", "reason": "withheld_superseded", "event_id": "evt_c" })
+    );
+    let record = &end.record;
+    assert_eq!(
+        (record.level, record.reason, record.ordering),
+        ("warn", Some("withheld_superseded"), Some("superseded"))
+    );
+    assert_eq!(record.destination, None);
+    let commit = world.asked.last().unwrap().1.clone();
+    assert!(
+        matches!(
+            commit,
+            Request::Commit {
+                receipt: Receipt::Withheld,
+                ..
+            }
+        ),
+        "{commit:?}"
+    );
+    world.keep_letters();
+    let letter = world.letters()[0].clone();
+    assert_eq!(letter.code, "withheld_superseded");
+    assert_eq!(letter.r#type.as_deref(), Some("rx.authorization.approved"));
+}
+
+#[test]
+fn each_way_an_event_stands_is_in_its_line_of_the_log() {
+    let mut world = World::new();
+    let mut ordering = |id: &str, (kind, data): (&str, &str)| {
+        let end = world.send(&body(id, kind, data));
+        let event = world.delivered.last().unwrap();
+        let event: Value = serde_json::from_slice(&event.body).unwrap();
+        let ordering = end.record.ordering.unwrap();
+        if end.record.code == "delivered" {
+            assert_eq!(event["rxordering"], ordering);
+        }
+        ordering
+    };
+    let rejected = (
+        "authorization.rejected",
+        r#"{"authorization_request_id":"areq_1"}"#,
+    );
+    let updated = ("authorization.updated", VOIDED.1);
+    assert_eq!(ordering("evt_1", updated), "early");
+    assert_eq!(ordering("evt_2", CREATED), "in_order");
+    assert_eq!(ordering("evt_3", VOIDED), "in_order");
+    assert_eq!(ordering("evt_4", updated), "superseded");
+    assert_eq!(ordering("evt_5", ("dispensing.moved", "{}")), "unknown");
+    let paid = ("settlement.paid", r#"{"settlement_id":"stl_1"}"#);
+    let refused = ("settlement.rejected", paid.1);
+    assert_eq!(ordering("evt_6", paid), "in_order");
+    assert_eq!(ordering("evt_7", refused), "out_of_sequence");
+    // A denied request has no authorization yet: it is an entity of its own.
+    assert_eq!(ordering("evt_8", rejected), "in_order");
+}
+
+#[test]
+fn a_created_that_hangs_while_its_voided_passes_it_is_withheld_at_its_queue_attempt() {
+    let mut world = operated();
+    world.origin.push_back(Origin::Hangs);
+    assert_eq!(send(&mut world, "evt_c", CREATED), (200, "enqueued"));
+    assert_eq!(last(&world)["rxordering"], "in_order");
+    assert_eq!(send(&mut world, "evt_v", VOIDED), (200, "delivered"));
+    assert_eq!(last(&world)["rxordering"], "in_order");
+    let sent = world.queued[0].clone();
+    let settled = world.consume();
+    assert_eq!(settled.summary(), (Verdict::Ack, "withheld"));
+    assert_eq!(settled.record.ordering, Some("superseded"));
+    assert_eq!(world.delivered.len(), 2);
+    // The message may come twice, and the sender may send it again.
+    assert_eq!(world.attempt(&sent).summary(), (Verdict::Ack, "duplicate"));
+    assert_eq!(send(&mut world, "evt_c", CREATED), (200, "duplicate"));
+    assert_eq!((world.delivered.len(), world.waiting(DEAD_LETTERS)), (2, 1));
+    world.keep_letters();
+    assert_eq!(world.letters()[0].code, "withheld_superseded");
+}
+
+#[test]
+fn an_event_that_is_claimed_again_is_told_apart_anew() {
+    let mut world = World::new();
+    world.origin.push_back(Origin::Hangs);
+    assert_eq!(
+        send(&mut world, "evt_c", CREATED),
+        (504, "delivery_timed_out")
+    );
+    assert_eq!(send(&mut world, "evt_v", VOIDED), (200, "delivered"));
+    assert_eq!(send(&mut world, "evt_c", CREATED), (503, "in_flight"));
+    world.wait(LEASE);
+    assert_eq!(send(&mut world, "evt_c", CREATED), (200, "withheld"));
+    // And without a later event it says the same as before.
+    let mut world = World::new();
+    world.origin.push_back(Origin::Unreachable);
+    assert_eq!(send(&mut world, "evt_v", VOIDED), (502, "delivery_failed"));
+    assert_eq!(send(&mut world, "evt_v", VOIDED), (200, "delivered"));
+    assert_eq!(last(&world)["rxordering"], "early");
+    // A voided that is tried again after its created came is early no longer.
+    let mut world = World::new();
+    world.origin.push_back(Origin::Unreachable);
+    assert_eq!(send(&mut world, "evt_v", VOIDED), (502, "delivery_failed"));
+    assert_eq!(send(&mut world, "evt_c", CREATED), (200, "withheld"));
+    assert_eq!(send(&mut world, "evt_v", VOIDED), (200, "delivered"));
+    assert_eq!(last(&world)["rxordering"], "in_order");
+}
+
+#[test]
+fn a_withheld_letter_that_is_redelivered_is_delivered_with_its_mark_and_without_its_code() {
+    for queued in [true, false] {
+        let mut world = operated();
+        withheld(&mut world);
+        world.keep_letters();
+        if !queued {
+            let mut settings = settings();
+            settings["RXGATE"]["operator_keys"] =
+                json!([{ "id": "ana", "secret": "OPERATOR_KEY_1" }]);
+            world.gateway = gateway_with(&settings, bindings(&[]));
+        }
+        let id = world.letters()[0].id;
+        world.delivered.clear();
+        let end = world.call("POST", &format!("/v1/dead-letters/{id}/redeliver"));
+        assert_eq!(end.summary(), (202, "dead_letter_redelivered", None));
+        if queued {
+            assert_eq!(world.consume().summary(), (Verdict::Ack, "delivered"));
+        }
+        assert_eq!(world.delivered.len(), 1);
+        let event = last(&world);
+        assert_eq!(event["id"], "evt_c");
+        assert_eq!(event["rxordering"], "superseded");
+        assert_eq!(event["data"]["state"], "voided");
+        assert_eq!(
+            event["data"]["entity"],
+            json!({ "type": "authorization", "id": "auth_1" })
+        );
+        assert_eq!(send(&mut world, "evt_c", CREATED), (200, "duplicate"));
+    }
+}
+
+#[test]
+fn a_withheld_event_is_not_acknowledged_before_it_is_in_the_queue_and_its_commit_may_be_lost() {
+    let mut world = operated();
+    assert_eq!(send(&mut world, "evt_v", VOIDED), (200, "delivered"));
+    world
+        .sends
+        .push_back(crate::driver::Take::Fails(Fault::Before));
+    assert_eq!(
+        send(&mut world, "evt_c", CREATED),
+        (503, "dead_letter_failed")
+    );
+    // The first commit fails: there is a second.
+    let (replies, fails) = (
+        Ask::Replies(std::time::Duration::ZERO),
+        Ask::Fails(Fault::Before),
+    );
+    world.asks.extend([replies, fails]);
+    assert_eq!(send(&mut world, "evt_c", CREATED), (200, "withheld"));
+    assert_eq!(send(&mut world, "evt_c", CREATED), (200, "duplicate"));
+    // Both fail: it is reported, and what is sent again is withheld again, as one letter.
+    let mut world = operated();
+    assert_eq!(send(&mut world, "evt_v", VOIDED), (200, "delivered"));
+    world.asks.extend([replies, fails, fails]);
+    let end = world.send(&body("evt_c", CREATED.0, CREATED.1));
+    assert_eq!(
+        (end.record.code, end.record.commit, end.record.level),
+        ("withheld", Some("commit_failed"), "error")
+    );
+    world.wait(LEASE);
+    assert_eq!(send(&mut world, "evt_c", CREATED), (200, "withheld"));
+    assert_eq!(send(&mut world, "evt_c", CREATED), (200, "duplicate"));
+    assert_eq!((world.delivered.len(), world.waiting(DEAD_LETTERS)), (1, 2));
+    let claimed = |world: &World, n: usize| {
+        let claimed = parcel_of(&world.queued[n].body).claimed.unwrap();
+        (claimed.entity, claimed.event)
+    };
+    assert_eq!(claimed(&world, 0), claimed(&world, 1));
+    world.keep_letters();
+    assert_eq!(world.letters().len(), 1);
+}
+
+#[test]
+fn a_message_that_is_withheld_is_not_acknowledged_before_it_is_in_the_queue() {
+    let mut world = operated();
+    world.origin.push_back(Origin::Hangs);
+    send(&mut world, "evt_c", CREATED);
+    send(&mut world, "evt_v", VOIDED);
+    let sent = world.take(DELIVERIES);
+    world.now = world.now.max(sent.at.after(sent.delay));
+    world
+        .sends
+        .push_back(crate::driver::Take::Fails(Fault::Before));
+    let settled = world.attempt(&sent);
+    assert_eq!(settled.record.code, "dead_letter_failed");
+    assert!(!settled.delay().is_zero());
+    assert_eq!(
+        world.attempt_nth(&sent, 2).summary(),
+        (Verdict::Ack, "withheld")
+    );
+    assert_eq!((world.delivered.len(), world.waiting(DEAD_LETTERS)), (2, 1));
+}
+
+#[test]
+fn with_kv_alone_nothing_is_told_of_the_order_and_nothing_is_withheld() {
+    let mut settings = settings();
+    settings["SOURCE_OSIGU"]["dedupe"] = json!("kv");
+    let mut world = World::with(&settings);
+    for (id, event) in [("evt_v", VOIDED), ("evt_c", CREATED)] {
+        let end = world.send(&body(id, event.0, event.1));
+        assert_eq!((end.record.code, end.record.ordering), ("delivered", None));
+        assert_eq!(last(&world)["rxordering"], "unknown");
+    }
+    assert_eq!(last(&world)["data"]["entity"]["code"], "AUTH-1");
+}
+
+#[test]
+fn only_a_created_is_withheld() {
+    let mut world = World::new();
+    send(&mut world, "evt_v", VOIDED);
+    let updated = (
+        "authorization.updated",
+        r#"{"authorization_id":"auth_1","authorization_code":"AUTH-1"}"#,
+    );
+    assert_eq!(send(&mut world, "evt_u", updated), (200, "delivered"));
+    let event = last(&world);
+    assert_eq!(event["rxordering"], "superseded");
+    assert_eq!(
+        event["data"]["entity"],
+        json!({ "type": "authorization", "id": "auth_1" })
+    );
+    // A created of another authorization is none of its business.
+    let other = CREATED.1.replace("auth_1", "auth_2");
+    assert_eq!(
+        send(&mut world, "evt_o", (CREATED.0, &other)),
+        (200, "delivered")
+    );
+    assert_eq!(last(&world)["rxordering"], "in_order");
+}
+
+#[test]
+fn what_was_withheld_on_purpose_is_counted_by_itself_and_waits_for_nobody() {
+    let mut world = operated();
+    withheld(&mut world);
+    assert_eq!(
+        world.send(&body("evt_x", CREATED.0, "{}")).record.code,
+        "dead_lettered"
+    );
+    world.keep_letters();
+    let settled = world.tick();
+    let record = &settled.record;
+    assert_eq!(
+        (record.dead_letters, record.withheld, record.waiting),
+        (Some(2), Some(1), Some(1))
+    );
+    let id_of = |world: &World, code: &str| -> LetterId {
+        let letters = world.letters();
+        letters.iter().find(|l| l.code == code).unwrap().id
+    };
+    let held = id_of(&world, "withheld_superseded").to_string();
+    let invalid = id_of(&world, "event_invalid").to_string();
+    let listed = |world: &mut World, query: &str| -> BTreeSet<String> {
+        let json = world
+            .call("GET", &format!("/v1/dead-letters{query}"))
+            .json();
+        let letters = json["dead_letters"].as_array().unwrap().iter();
+        letters
+            .map(|letter| letter["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let both = BTreeSet::from([held.clone(), invalid.clone()]);
+    let one = |id: &String| BTreeSet::from([id.clone()]);
+    assert_eq!(listed(&mut world, ""), both);
+    assert_eq!(listed(&mut world, "?waiting=true"), one(&invalid));
+    let of_code = "?waiting=true&code=withheld_superseded";
+    assert_eq!(listed(&mut world, of_code), one(&held));
+    // A call for all of them leaves it where it is; a call for its code doesn't.
+    let redelivered = |world: &mut World, query: &str| {
+        let target = format!("/v1/dead-letters/redeliver{query}");
+        world.call("POST", &target).json()["redelivered"].clone()
+    };
+    assert_eq!(redelivered(&mut world, ""), json!([invalid]));
+    let settled = world.tick();
+    assert_eq!(
+        (
+            settled.record.level,
+            settled.record.waiting,
+            settled.record.withheld
+        ),
+        ("info", Some(0), Some(1))
+    );
+    let of_code = "?code=withheld_superseded";
+    assert_eq!(redelivered(&mut world, of_code), json!([held]));
 }

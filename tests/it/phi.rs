@@ -1169,8 +1169,13 @@ fn debug_shows_no_pseudonym_key() {
 fn a_redacted_event_is_claimed_delivered_and_deduped_like_any_other() {
     let mut settings = driver::settings();
     settings["SOURCE_OSIGU"]["phi"] = json!("drop");
-    let mut world = World::with(&settings);
     // Voided before created: without an id in the event, the object still knows that they are one.
+    let mut world = World::with(&settings);
+    world.send_event("evt_1", "authorization.voided");
+    let end = world.send_event("evt_2", "authorization.created");
+    assert_eq!(end.summary(), (200, "withheld", None));
+    settings["SOURCE_OSIGU"]["withhold_superseded"] = json!(false);
+    let mut world = World::with(&settings);
     for (id, event_type) in [
         ("evt_1", "authorization.voided"),
         ("evt_2", "authorization.created"),

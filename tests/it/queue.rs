@@ -683,11 +683,68 @@ fn a_message_that_cant_be_opened_to_the_end_is_kept_as_it_is() {
     let settled = world.attempt_nth(&sent, MAX_ATTEMPTS);
     assert_eq!(settled.summary(), ACK_DEAD_LETTERED);
     assert_eq!(settled.record.problem, Some("message_unreadable"));
-    world.keep_letters();
+    let letter = world.take(DEAD_LETTERS);
+    assert_eq!(letter.body, sent.body);
+    // As a dead letter it waits for its key as long again.
+    let settled = world.attempt(&letter);
+    assert_eq!(settled.record.code, "message_unreadable");
+    assert!(settled.delay() >= seconds(60));
+    let settled = world.attempt_nth(&letter, MAX_ATTEMPTS);
+    assert_eq!(settled.summary(), (Verdict::Ack, "dead_letter_kept"));
+    assert_eq!(settled.record.problem, Some("message_unreadable"));
     let letters = world.letters();
     assert_eq!(
         (letters[0].code.as_str(), letters[0].source.as_str()),
         ("message_unreadable", "")
+    );
+}
+
+#[test]
+fn what_is_given_up_has_time_of_its_own_though_the_message_has_none_left() {
+    let mut world = warm(Road::Ours);
+    let sent = enqueued(&mut world);
+    // The claim, the origin, the dead-letter queue and the release take all of it.
+    world
+        .asks
+        .extend([Ask::Replies(Duration::ZERO), Ask::Hangs]);
+    world.origin.push_back(Origin::Hangs);
+    let slow = Take::Takes(Duration::from_millis(2900));
+    world.sends.extend([Take::Hangs(false), slow]);
+    let begun = world.now;
+    let settled = world.attempt_nth(&sent, MAX_ATTEMPTS);
+    assert_eq!(settled.summary(), ACK_DEAD_LETTERED);
+    assert_eq!(
+        world.did,
+        [
+            "claim",
+            "deliver",
+            "send DEAD_LETTERS",
+            "release",
+            "send DEAD_LETTERS"
+        ]
+    );
+    assert_eq!(settled.record.problem, Some("dead_letter_failed"));
+    assert_eq!(
+        world.delivered[0].timeout,
+        Duration::from_millis(27_500),
+        "what an origin gets"
+    );
+    let used = begun.until(world.now);
+    assert_eq!(used, MESSAGE_DEADLINE + Duration::from_millis(2900));
+    // More than three seconds it doesn't get; then the message stays.
+    let mut world = warm(Road::Ours);
+    let sent = enqueued(&mut world);
+    world
+        .asks
+        .extend([Ask::Replies(Duration::ZERO), Ask::Hangs]);
+    world.origin.push_back(Origin::Hangs);
+    world.sends.extend([Take::Hangs(false); 2]);
+    let begun = world.now;
+    let settled = world.attempt_nth(&sent, MAX_ATTEMPTS);
+    assert_about(settled.delay(), MAX_DELAY);
+    assert_eq!(
+        begun.until(world.now),
+        MESSAGE_DEADLINE + Duration::from_millis(3000)
     );
 }
 
@@ -1043,9 +1100,28 @@ fn without_the_store_what_cant_be_delivered_is_a_dead_letter_all_the_same() {
             (DEAD_LETTERED, Some("event_invalid"))
         );
         assert_eq!(end.record.dedupe, Some("unknown"));
-        assert_eq!(parcel_of(&world.queued[0].body).claimed, None);
+        let claimed = parcel_of(&world.queued[0].body).claimed.unwrap();
+        assert_eq!(claimed.fence, Fence(0));
+        // However often it is sent, it is one letter: the last.
+        world.wait(seconds(60));
+        for other in [ask, Ask::Fails(Fault::Before)] {
+            world.asks.push_back(other);
+            let again = world.send(&body("evt_1", TYPE, "{}"));
+            assert_eq!(again.summary(), DEAD_LETTERED);
+        }
+        let last = parcel_of(&world.queued[2].body).received_at;
+        // Once the store is back it is claimed, under the same ids.
+        assert_eq!(
+            world.send(&body("evt_1", TYPE, "{}")).record.code,
+            if matches!(ask, Ask::Fails(_)) {
+                "dead_lettered"
+            } else {
+                "in_flight"
+            }
+        );
         world.keep_letters();
         assert_eq!(world.letters().len(), 1);
+        assert!(world.letters()[0].received_at >= last);
     }
 }
 
