@@ -236,3 +236,75 @@ impl std::fmt::Debug for Parcel {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{SealKey, SealKeys, Sealed};
+
+    fn opened(plain: &[u8]) -> Opened {
+        let key = SealKey::parse(
+            KeyId::new("k"),
+            "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=",
+        );
+        let keys = SealKeys::new(vec![key.unwrap()]).unwrap();
+        let sealed = keys.seal(Sealed::Delivery, [7; 12], &[], plain).unwrap();
+        keys.open(Sealed::Delivery, &sealed).unwrap()
+    }
+
+    fn parcel() -> Parcel {
+        let mut proof = Proof::of(KeyId::new("first"), Strength::Signature);
+        proof.signed_at = Some(Timestamp(1_795_000_000_000));
+        Parcel {
+            source: "osigu".to_owned(),
+            received_at: Timestamp(1_795_000_001_000),
+            proof,
+            headers: vec![("x-osigu-signature".to_owned(), "t=1".to_owned())],
+            traceparent: None,
+            claimed: None,
+            nonce: None,
+            label: Label::default(),
+            body: b"{}".to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_was_packed_is_read_with_all_that_was_proved() {
+        let mut parcel = parcel();
+        parcel.proof.strength = Strength::Token;
+        parcel.proof.signed_id = Some("msg_1".to_owned());
+        parcel.headers.push(("x-id".to_owned(), "msg_1".to_owned()));
+        for signed_at in [None, parcel.proof.signed_at] {
+            parcel.proof.signed_at = signed_at;
+            let opened = opened(&parcel.pack());
+            let read = Parcel::read(&opened).unwrap();
+            assert!(read == parcel);
+            let verified = read.verified(&opened).unwrap();
+            assert_eq!(verified.proof(), &parcel.proof);
+        }
+    }
+
+    #[test]
+    fn a_message_of_version_1_is_read_as_it_was_meant() {
+        let plain = Writer::default()
+            .u8(1)
+            .block(b"osigu")
+            .i64(1_795_000_001_000)
+            .block(b"first")
+            .i64(1_795_000_000_000)
+            .i64(i64::MIN)
+            .optional(Some("t=1"))
+            .optional(None)
+            .raw(&[0; 32])
+            .u64(u64::MAX)
+            .raw(&[0; 16])
+            .u8(0)
+            .optional(None)
+            .optional(None)
+            .optional(None)
+            .optional(None)
+            .block(b"{}")
+            .done();
+        assert!(Parcel::read(&opened(&plain)).unwrap() == parcel());
+    }
+}
