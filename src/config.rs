@@ -1,5 +1,7 @@
 //! The configuration: parsed once, every fault named by its path, all at once. A faulty source doesn't stop the others.
 
+mod sender;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -8,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::auth::{
-    Key, KeyFault, KeyId, Keyring, MAX_KEYS, MAX_SEAL_KEYS, MIN_KEY_BYTES, SealKey, SealKeyFault,
-    SealKeys, Stale, TimestampedHmac,
+    Authentication, Key, KeyFault, KeyId, Keyring, MAX_KEYS, MAX_SEAL_KEYS, MIN_KEY_BYTES, SealKey,
+    SealKeyFault, SealKeys, Stale, TimestampedHmac,
 };
 use crate::delivery::{
     Format, MAX_SIGNING_KEYS, PERMANENT_STATUSES, Pattern, Route, SigningKey, SigningKeyFault,
@@ -91,7 +93,7 @@ pub struct Source {
     /// The kind of sender.
     pub provider: Provider,
     /// How its requests are authenticated.
-    pub scheme: TimestampedHmac,
+    pub scheme: Authentication,
     /// What its events have to be.
     pub expected: Expectations,
     /// What becomes of patient data.
@@ -112,6 +114,14 @@ pub struct Source {
     pub routes: Vec<Route>,
     /// Where no route matches.
     pub destination: usize,
+}
+
+impl Source {
+    /// The kind of sender, as events and the log name it.
+    pub fn name(&self) -> &'static str {
+        let sender = self.expected.sender.as_ref();
+        sender.map_or(self.provider.name(), |sender| sender.name)
+    }
 }
 
 /// What remembers that an event was delivered.
@@ -267,6 +277,7 @@ impl Config {
             bindings: &bindings,
             originals: Vec::new(),
             redacting: false,
+            clashing: false,
             faults,
             development: false,
             longest_window: Duration::from_secs(DEFAULT_WINDOW_DAYS * DAY),
@@ -336,7 +347,7 @@ impl Config {
     #[must_use]
     pub fn at(mut self, now: Timestamp) -> Self {
         for source in self.sources.values().flatten() {
-            if source.scheme.keys.usable(now).next().is_none() {
+            if !source.scheme.any_usable(now) {
                 let name = source.id.to_ascii_uppercase().replace('-', "_");
                 self.faults.push(Fault {
                     path: format!("SOURCE_{name}.keys"),
@@ -360,6 +371,8 @@ struct Parser<'a> {
     originals: Vec<String>,
     /// Whether the source that is being read holds anything back.
     redacting: bool,
+    /// Whether the headers of its sender have the names of ours.
+    clashing: bool,
     faults: Vec<Fault>,
     development: bool,
     longest_window: Duration,
@@ -546,14 +559,48 @@ impl Parser<'_> {
                 "phi_key",
                 "destination",
                 "routes",
+                "preset",
+                "scheme",
+                "event",
+                "types",
+                "accept_unsigned",
             ],
         )?;
         let providers = Provider::ALL.map(Provider::name);
         let provider = self
             .choice(&table, "provider", &providers, true)
             .and_then(|name| Provider::ALL.into_iter().find(|p| p.name() == name));
-        let environment = self.choice(&table, "environment", &["sandbox", "production"], true);
-        let keys = self.keys(&table, "keys", MIN_KEY_BYTES);
+        let is_configured = provider == Some(Provider::Configured);
+        let environments = ["sandbox", "production"];
+        let environment = self.choice(&table, "environment", &environments, !is_configured);
+        let (keys, configured) = if is_configured {
+            for name in ["provider_slug", "accept_api_versions"] {
+                if table.get(name).is_some() {
+                    self.fault(&table.at(name), "is for provider = \"osigu\"");
+                }
+            }
+            (None, Some(self.configured(&table)))
+        } else {
+            self.not_configured(&table);
+            (self.keys(&table, "keys", MIN_KEY_BYTES), None)
+        };
+        let form = configured.as_ref().and_then(|c| c.form.as_ref());
+        let timeless = form.is_some_and(|form| !form.has_time());
+        if timeless {
+            for name in ["tolerance_seconds", "stale"] {
+                if table.get(name).is_some() {
+                    self.fault(&table.at(name), "needs a time that the signature covers");
+                }
+            }
+        }
+        self.clashing =
+            form.is_some_and(|form| form.headers().any(|name| name.starts_with("webhook-")));
+        let sender = configured.as_ref().and_then(|c| c.sender.as_ref());
+        let configured_types: Vec<String> = sender
+            .iter()
+            .flat_map(|sender| sender.types.values().cloned())
+            .collect();
+        let configured_retry = sender.map(|sender| sender.retry);
         let tolerance = Duration::from_secs(
             self.integer(&table, "tolerance_seconds", 1..=DAY)
                 .unwrap_or(DEFAULT_TOLERANCE),
@@ -580,10 +627,10 @@ impl Parser<'_> {
         let policy = self.choice(&table, "retry_policy", &["documented", "unknown"], false);
         let phi = self.phi(&table);
         let destination = self.destination_named(&table, "destination", destinations, true);
-        let routes = self.routes(&table, provider, destinations);
+        let routes = self.routes(&table, provider, &configured_types, destinations);
 
         let provider = provider?;
-        let horizon = match provider.retry_policy() {
+        let horizon = match configured_retry.unwrap_or_else(|| provider.retry_policy()) {
             RetryPolicy::Documented { horizon } => Some(horizon),
             RetryPolicy::Unknown => None,
         };
@@ -600,6 +647,7 @@ impl Parser<'_> {
         });
         // A request stays good for the tolerance on either side, or as long as the sender retries it: it has to be remembered for longer.
         let least = match stale {
+            _ if timeless => horizon,
             Stale::Refuse => horizon.max(tolerance * 2),
             Stale::Accept { horizon } => horizon + tolerance,
         };
@@ -614,19 +662,30 @@ impl Parser<'_> {
             );
         }
         api_versions.extend(provider.api_versions().iter().map(|&v| v.to_owned()));
+        let (scheme, sender) = match configured {
+            Some(mut configured) => {
+                let sender = configured.sender.take();
+                (self.scheme(configured, tolerance, stale), sender)
+            }
+            None => {
+                let scheme = keys.map(|keys| TimestampedHmac {
+                    keys,
+                    tolerance,
+                    stale,
+                });
+                (scheme.map(Authentication::Timestamped), None)
+            }
+        };
         let expected = Expectations {
-            environment: environment?.to_owned(),
+            environment: environment.unwrap_or_default().to_owned(),
             provider_slug,
             api_versions,
+            sender,
         };
         let source = Source {
             id,
             provider,
-            scheme: TimestampedHmac {
-                keys: keys?,
-                tolerance,
-                stale,
-            },
+            scheme: scheme?,
             expected,
             phi: phi?,
             max_body,
@@ -668,13 +727,7 @@ impl Parser<'_> {
                 continue;
             };
             let id = self.key_id(&table);
-            let not_after = self.text(&table, "not_after", false).map(|text| {
-                let at = Timestamp::parse_rfc3339(text);
-                if at.is_none() {
-                    self.fault(&table.at("not_after"), "isn't an RFC 3339 date-time");
-                }
-                at
-            });
+            let not_after = self.not_after(&table);
             if let Some(id) = &id
                 && keys.iter().any(|key| key.id() == id)
             {
@@ -689,7 +742,7 @@ impl Parser<'_> {
                     if (1..least).contains(&bytes.len()) {
                         return Err((name, KeyFault::Short { bytes: bytes.len() }));
                     }
-                    Key::new(id, bytes, not_after.flatten()).map_err(|fault| (name, fault))
+                    Key::new(id, bytes, not_after).map_err(|fault| (name, fault))
                 });
             match key {
                 Some(Ok(key)) => keys.push(key),
@@ -709,6 +762,14 @@ impl Parser<'_> {
         }
         self.check_count(table, list, MAX_KEYS);
         Keyring::new(keys).filter(|_| sound)
+    }
+
+    fn not_after(&mut self, table: &Table<'_>) -> Option<Timestamp> {
+        let at = Timestamp::parse_rfc3339(self.text(table, "not_after", false)?);
+        if at.is_none() {
+            self.fault(&table.at("not_after"), "isn't an RFC 3339 date-time");
+        }
+        at
     }
 
     /// What becomes of patient data. `None` if it is faulty.
@@ -812,13 +873,18 @@ impl Parser<'_> {
         &mut self,
         table: &Table<'_>,
         provider: Option<Provider>,
+        configured: &[String],
         destinations: &[String],
     ) -> Vec<Route> {
         let of_provider = provider
             .into_iter()
             .flat_map(Provider::event_types)
             .map(|(_, canonical)| canonical);
-        let types_there_are: Vec<&str> = of_provider.chain([UNKNOWN_TYPE]).collect();
+        let of_settings = configured.iter().map(String::as_str);
+        let types_there_are: Vec<&str> = of_provider
+            .chain(of_settings)
+            .chain([UNKNOWN_TYPE])
+            .collect();
         let mut routes = Vec::new();
         for (path, value) in self.array(table, "routes", false) {
             let known = ["types", "pharmacies", "branches", "destination"];
@@ -1070,7 +1136,7 @@ impl Parser<'_> {
                 "cf-worker",
                 "cdn-loop",
             ];
-            let of_sender = |p: Provider| p.signature_header() == parsed.as_str();
+            let of_sender = |p: Provider| p.signature_header() == Some(parsed.as_str());
             if ours.contains(&parsed.as_str())
                 || of_platform.contains(&parsed.as_str())
                 || parsed.as_str().starts_with("webhook-")
@@ -1282,6 +1348,11 @@ impl Parser<'_> {
             self.fault(
                 &table.at(name),
                 "gets the sender's own bytes (format = \"original\"), from which phi can't take anything: the signature would no longer hold",
+            );
+        } else if self.clashing && self.originals.iter().any(|id| id == wanted) {
+            self.fault(
+                &table.at(name),
+                "gets the sender's own headers (format = \"original\"), and those of this sender have the names of ours",
             );
         }
         place

@@ -11,8 +11,12 @@ pub struct Inbound<'a> {
     pub source: &'a str,
     /// How far receiving got.
     pub received: Received,
+    /// The URL as it was requested, where the source's scheme covers it.
+    pub url: Option<&'a str>,
     /// The value of the source's signature header.
     pub signature: Option<&'a str>,
+    /// The values of the other headers that the source's scheme reads, in its order.
+    pub more: &'a [Option<&'a str>],
     /// The `content-type` header.
     pub content_type: Option<&'a str>,
     /// The `traceparent` header.

@@ -39,6 +39,8 @@ pub enum Outcome {
     Duplicate,
     /// Another request with the same event is under way.
     InFlight,
+    /// The sender asked who is there, and its request was authentic.
+    ChallengeAnswered,
     /// Not `/hooks/{source}` or `/healthz`.
     PathUnknown,
     /// There is no source of that name.
@@ -114,13 +116,14 @@ const fn spec(status: u16, code: &'static str, level: Level, retry_after: Option
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Delivered,
         Self::Enqueued,
         Self::DeadLettered,
         Self::Withheld,
         Self::Duplicate,
         Self::InFlight,
+        Self::ChallengeAnswered,
         Self::PathUnknown,
         Self::SourceUnknown,
         Self::MethodNotAllowed,
@@ -157,6 +160,7 @@ impl Outcome {
             Self::Withheld                => spec(200, "withheld",                   Warn,  None),
             Self::Duplicate               => spec(200, "duplicate",                  Info,  None),
             Self::InFlight                => spec(503, "in_flight",                  Info,  Some(5)),
+            Self::ChallengeAnswered       => spec(200, "challenge_answered",         Info,  None),
             Self::PathUnknown             => spec(404, "path_unknown",               Warn,  None),
             Self::SourceUnknown           => spec(404, "source_unknown",             Warn,  None),
             Self::MethodNotAllowed        => spec(405, "method_not_allowed",         Warn,  None),

@@ -4,12 +4,13 @@
 
 use std::ops::Range;
 
-use crate::auth::{KeyId, Opened, Proof, Verified};
+use crate::auth::{KeyId, Opened, Proof, Strength, Verified};
 use crate::bytes::{Reader, Writer};
 use crate::entity::{EntityKey, EventHash, Fence};
 use crate::time::Timestamp;
 
-const VERSION: u8 = 1;
+/// Version 1 had one header, of Osigu's; messages of it may still be under way.
+const VERSION: u8 = 2;
 
 /// Why something authentic can't be delivered for good. The code of each is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +105,8 @@ pub struct Parcel {
     pub received_at: Timestamp,
     /// What authentication learnt.
     pub proof: Proof,
-    /// The sender's signature header.
-    pub signature: Option<String>,
+    /// The sender's headers that go on with its own bytes, by name.
+    pub headers: Vec<(String, String)>,
     /// The trace context, if it was well-formed.
     pub traceparent: Option<String>,
     /// What it was claimed as, and the lease under which it was sent; `None`: it was sent without a claim.
@@ -128,15 +129,22 @@ impl Parcel {
             r#type,
             webhook_id,
         } = &self.label;
-        Writer::with_capacity(self.body.len() + 512)
+        let proof = &self.proof;
+        let head = Writer::with_capacity(self.body.len() + 512)
             .u8(VERSION)
             .block(self.source.as_bytes())
             .i64(self.received_at.0)
-            .block(self.proof.key.as_str().as_bytes())
-            .i64(self.proof.signed_at.0)
-            .i64(self.proof.stale_by.unwrap_or(i64::MIN))
-            .optional(self.signature.as_deref())
-            .optional(self.traceparent.as_deref())
+            .block(proof.key.as_str().as_bytes())
+            .u8(proof.strength as u8)
+            .i64(proof.signed_at.map_or(i64::MIN, |at| at.0))
+            .optional(proof.signed_id.as_deref())
+            .i64(proof.stale_by.unwrap_or(i64::MIN))
+            .u8(u8::try_from(self.headers.len()).unwrap_or(u8::MAX));
+        let headers = self.headers.iter().take(usize::from(u8::MAX));
+        let head = headers.fold(head, |head, (name, value)| {
+            head.block(name.as_bytes()).block(value.as_bytes())
+        });
+        head.optional(self.traceparent.as_deref())
             .raw(&self.claimed.map_or([0; 16], |claimed| claimed.entity.0))
             .raw(&self.claimed.map_or([0; 16], |claimed| claimed.event.0))
             .u64(self.claimed.map_or(u64::MAX, |claimed| claimed.fence.0))
@@ -154,18 +162,37 @@ impl Parcel {
     pub fn read(opened: &Opened) -> Option<Self> {
         let mut reader = Reader::new(opened.bytes());
         let reader = &mut reader;
-        if reader.u8()? != VERSION {
+        let version = reader.u8()?;
+        if ![1, VERSION].contains(&version) {
             return None;
         }
+        let source = reader.text()?.to_owned();
+        let received_at = Timestamp(reader.i64()?);
+        let known = |number: i64| Some(number).filter(|&number| number != i64::MIN);
+        let key = KeyId::new(reader.text()?);
+        let (proof, headers) = if version == 1 {
+            let mut proof = Proof::of(key, Strength::Signature);
+            proof.signed_at = Some(Timestamp(reader.i64()?));
+            proof.stale_by = known(reader.i64()?);
+            let signature = reader.optional()?;
+            let header = signature.map(|value| ("x-osigu-signature".to_owned(), value));
+            (proof, header.into_iter().collect())
+        } else {
+            let mut proof = Proof::of(key, Strength::from_u8(reader.u8()?)?);
+            proof.signed_at = known(reader.i64()?).map(Timestamp);
+            proof.signed_id = reader.optional()?;
+            proof.stale_by = known(reader.i64()?);
+            let mut headers = Vec::new();
+            for _ in 0..reader.u8()? {
+                headers.push((reader.text()?.to_owned(), reader.text()?.to_owned()));
+            }
+            (proof, headers)
+        };
         let parcel = Self {
-            source: reader.text()?.to_owned(),
-            received_at: Timestamp(reader.i64()?),
-            proof: Proof {
-                key: KeyId::new(reader.text()?),
-                signed_at: Timestamp(reader.i64()?),
-                stale_by: Some(reader.i64()?).filter(|&by| by != i64::MIN),
-            },
-            signature: reader.optional()?,
+            source,
+            received_at,
+            proof,
+            headers,
             traceparent: reader.optional()?,
             claimed: Some(Claimed {
                 entity: EntityKey(reader.array()?),
@@ -207,5 +234,77 @@ impl std::fmt::Debug for Parcel {
             .field("label", &self.label)
             .field("body", &format_args!("{} bytes", self.body.len()))
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{SealKey, SealKeys, Sealed};
+
+    fn opened(plain: &[u8]) -> Opened {
+        let key = SealKey::parse(
+            KeyId::new("k"),
+            "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=",
+        );
+        let keys = SealKeys::new(vec![key.unwrap()]).unwrap();
+        let sealed = keys.seal(Sealed::Delivery, [7; 12], &[], plain).unwrap();
+        keys.open(Sealed::Delivery, &sealed).unwrap()
+    }
+
+    fn parcel() -> Parcel {
+        let mut proof = Proof::of(KeyId::new("first"), Strength::Signature);
+        proof.signed_at = Some(Timestamp(1_795_000_000_000));
+        Parcel {
+            source: "osigu".to_owned(),
+            received_at: Timestamp(1_795_000_001_000),
+            proof,
+            headers: vec![("x-osigu-signature".to_owned(), "t=1".to_owned())],
+            traceparent: None,
+            claimed: None,
+            nonce: None,
+            label: Label::default(),
+            body: b"{}".to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_was_packed_is_read_with_all_that_was_proved() {
+        let mut parcel = parcel();
+        parcel.proof.strength = Strength::Token;
+        parcel.proof.signed_id = Some("msg_1".to_owned());
+        parcel.headers.push(("x-id".to_owned(), "msg_1".to_owned()));
+        for signed_at in [None, parcel.proof.signed_at] {
+            parcel.proof.signed_at = signed_at;
+            let opened = opened(&parcel.pack());
+            let read = Parcel::read(&opened).unwrap();
+            assert!(read == parcel);
+            let verified = read.verified(&opened).unwrap();
+            assert_eq!(verified.proof(), &parcel.proof);
+        }
+    }
+
+    #[test]
+    fn a_message_of_version_1_is_read_as_it_was_meant() {
+        let plain = Writer::default()
+            .u8(1)
+            .block(b"osigu")
+            .i64(1_795_000_001_000)
+            .block(b"first")
+            .i64(1_795_000_000_000)
+            .i64(i64::MIN)
+            .optional(Some("t=1"))
+            .optional(None)
+            .raw(&[0; 32])
+            .u64(u64::MAX)
+            .raw(&[0; 16])
+            .u8(0)
+            .optional(None)
+            .optional(None)
+            .optional(None)
+            .optional(None)
+            .block(b"{}")
+            .done();
+        assert!(Parcel::read(&opened(&plain)).unwrap() == parcel());
     }
 }

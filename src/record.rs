@@ -36,7 +36,7 @@ pub struct Record {
     pub event_type: Option<String>,
     /// The canonical type.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub r#type: Option<&'static str>,
+    pub r#type: Option<String>,
     /// Why it is `rx.unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<&'static str>,

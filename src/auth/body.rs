@@ -51,10 +51,56 @@ pub struct Verified<'a> {
 pub struct Proof {
     /// The key that matched.
     pub key: KeyId,
-    /// When the sender says that it signed.
-    pub signed_at: Timestamp,
+    /// How much it proves.
+    pub strength: Strength,
+    /// When the sender says that it signed, where the signature covers that.
+    pub signed_at: Option<Timestamp>,
+    /// The id in a header that the signature covers.
+    pub signed_id: Option<String>,
     /// Seconds by which our clock is ahead of `signed_at`, where that is outside of the tolerance and the source accepts it.
     pub stale_by: Option<i64>,
+}
+
+/// How much authentication proves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Strength {
+    /// A key signed these bytes.
+    #[default]
+    Signature = 0,
+    /// Whoever sent them knew a secret.
+    Token = 1,
+    /// Nothing: the operator takes them from anybody.
+    None = 2,
+}
+
+impl Strength {
+    /// As it stands in `rxauth`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Token => "token",
+            Self::None => "none",
+        }
+    }
+
+    pub(crate) fn from_u8(code: u8) -> Option<Self> {
+        let all = [Self::Signature, Self::Token, Self::None];
+        all.into_iter().find(|strength| *strength as u8 == code)
+    }
+}
+
+impl Proof {
+    /// That `key` vouches for the body, and for nothing else.
+    pub(crate) fn of(key: KeyId, strength: Strength) -> Self {
+        Self {
+            key,
+            strength,
+            signed_at: None,
+            signed_id: None,
+            stale_by: None,
+        }
+    }
 }
 
 impl<'a> Verified<'a> {

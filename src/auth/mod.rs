@@ -1,17 +1,94 @@
 //! Authentication: the only roads to [`Verified`] bytes. One starts at a [`RawBody`] and its signature; the other at what we [sealed](SealKeys) after the first.
 //!
-//! A source has exactly one scheme, chosen by its provider. Nothing is sniffed from the request, so a stranger can't pick a weaker one.
+//! A source has exactly one scheme, by its provider or its settings. Nothing is sniffed from the request, so a stranger can't pick a weaker one.
 
 mod body;
 mod keyring;
 mod mac;
+pub mod scheme;
 mod seal;
 mod timestamped;
 
-pub use body::{Proof, RawBody, Verified};
+use crate::time::Timestamp;
+use scheme::{Head, Scheme};
+
+pub use body::{Proof, RawBody, Strength, Verified};
 pub use keyring::{Key, KeyFault, KeyId, Keyring, MAX_KEYS, MIN_KEY_BYTES};
 pub use mac::{HmacSha256, Mac, Tag};
 pub use seal::{
     MAX_SEAL_KEYS, NONCE_BYTES, Opened, SealKey, SealKeyFault, SealKeys, Sealed, Unsealable,
 };
 pub use timestamped::{MAX_HEADER_BYTES, MAX_SIGNATURES, SignatureRefusal, Stale, TimestampedHmac};
+
+/// How a source's requests are authenticated.
+#[derive(Clone, Debug)]
+pub enum Authentication {
+    /// Osigu's own scheme.
+    Timestamped(TimestampedHmac),
+    /// One that the settings make.
+    Configured(Box<Scheme>),
+}
+
+impl Authentication {
+    /// Checks a request.
+    pub fn authenticate<'a>(
+        &self,
+        head: Head<'_>,
+        body: RawBody<'a>,
+        now: Timestamp,
+    ) -> Result<Verified<'a>, SignatureRefusal> {
+        match self {
+            Self::Timestamped(scheme) => scheme.authenticate(head.signature, body, now),
+            Self::Configured(scheme) => scheme.authenticate(head, body, now),
+        }
+    }
+
+    /// The header without which a request's body isn't read; `None`: it always is.
+    pub fn signature_header(&self) -> Option<&str> {
+        match self {
+            Self::Timestamped(_) => Some("x-osigu-signature"),
+            Self::Configured(scheme) => scheme.signature_header(),
+        }
+    }
+
+    /// The other headers that are read, in order.
+    pub fn more_headers(&self) -> impl Iterator<Item = &str> {
+        let scheme = match self {
+            Self::Timestamped(_) => None,
+            Self::Configured(scheme) => Some(scheme),
+        };
+        scheme.into_iter().flat_map(|scheme| scheme.more_headers())
+    }
+
+    /// Whether the URL is read.
+    pub fn reads_url(&self) -> bool {
+        match self {
+            Self::Timestamped(_) => false,
+            Self::Configured(scheme) => scheme.reads_url(),
+        }
+    }
+
+    /// Whether any key may be tried at `now`.
+    pub fn any_usable(&self, now: Timestamp) -> bool {
+        match self {
+            Self::Timestamped(scheme) => scheme.keys.usable(now).next().is_some(),
+            Self::Configured(scheme) => scheme.any_usable(now),
+        }
+    }
+
+    /// The headers to pass on with the sender's own bytes, by name: those that prove something, and are no secret themselves.
+    pub(crate) fn to_pass_on<'h>(&'h self, head: &Head<'h>) -> Vec<(&'h str, &'h str)> {
+        let Self::Configured(scheme) = self else {
+            let of_signature = self.signature_header().zip(head.signature);
+            return of_signature.into_iter().collect();
+        };
+        if !scheme.form().algorithm().signs() {
+            return Vec::new();
+        }
+        let of_signature = scheme.signature_header().zip(head.signature);
+        let more = scheme.more_headers().zip(head.more).enumerate();
+        let more = more.filter(|(place, _)| !scheme.is_secret(*place));
+        let more = more.filter_map(|(_, (name, value))| Some((name, (*value)?)));
+        of_signature.into_iter().chain(more).collect()
+    }
+}

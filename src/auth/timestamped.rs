@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{HmacSha256, KeyId, Keyring, Mac, Proof, RawBody, Verified};
+use super::{HmacSha256, KeyId, Keyring, Mac, Proof, RawBody, Strength, Verified};
 use crate::time::Timestamp;
 
 /// A longer header is refused before anything is computed.
@@ -97,11 +97,9 @@ impl<M: Mac> TimestampedHmac<M> {
                 key: key.id().clone(),
             });
         }
-        let proof = Proof {
-            key: key.id().clone(),
-            signed_at: Timestamp(header.seconds.saturating_mul(1000)),
-            stale_by: stale.then_some(skew),
-        };
+        let mut proof = Proof::of(key.id().clone(), Strength::Signature);
+        proof.signed_at = Some(Timestamp(header.seconds.saturating_mul(1000)));
+        proof.stale_by = stale.then_some(skew);
         Ok(Verified::new(body, proof))
     }
 }

@@ -31,7 +31,7 @@ pub struct Attributes<'a> {
     #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^/sources/[a-z0-9-]+$")))]
     pub source: String,
     /// `rx.<entity>.<what happened>`.
-    pub r#type: &'static str,
+    pub r#type: &'a str,
     /// `<entity>/<id>`; left out where the id is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
@@ -55,10 +55,10 @@ pub struct Attributes<'a> {
     /// The sender's api version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rxapiversion: Text<'a>,
-    /// How the request was authenticated: `signature`.
+    /// How the request was authenticated.
     #[cfg_attr(feature = "schema", schemars(extend("enum" = ["signature", "token", "none"])))]
     pub rxauth: &'static str,
-    /// Which key matched.
+    /// Which key matched; `none` where nothing is proved.
     pub rxkeyid: &'a str,
     /// The pharmacy that the event is attributed to, never the sponsor.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +163,8 @@ pub enum Data<'a> {
     Settlement(SettlementData<'a>),
     /// `rx.unknown`
     Unknown(UnknownData<'a>),
+    /// Whatever the settings name.
+    Configured(ConfiguredData<'a>),
 }
 
 /// A pre-authorization.
@@ -365,12 +367,34 @@ pub struct UnknownData<'a> {
     pub original: &'a RawValue,
 }
 
+/// Of a sender that is configured.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct ConfiguredData<'a> {
+    /// What it is about, if the settings say where that stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entity: Option<Entity<'a>>,
+    /// What the settings point at, and is of another form.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// Whether the source's `phi` held something back, here and in `original`.
+    #[serde(skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = true)))]
+    pub redacted: bool,
+    /// The sender's own payload: untouched, unless it is `redacted`.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "serde_json::Map<String, serde_json::Value>")
+    )]
+    pub original: &'a RawValue,
+}
+
 /// What the event is about.
 #[derive(Clone, Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Entity<'a> {
     /// Such as `authorization`.
-    pub r#type: &'static str,
+    pub r#type: Cow<'a, str>,
     /// The sender's id of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]

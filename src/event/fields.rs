@@ -302,7 +302,7 @@ impl<'p, 'a> Fields<'p, 'a> {
 }
 
 /// The text of a JSON string. A lone surrogate has no text.
-pub(super) fn read_text(json: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn read_text(json: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     #[serde(transparent)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -320,7 +320,8 @@ fn read_instant(raw: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-fn fits_attribute(text: &str) -> bool {
+/// 1 to 256 characters, none of them a control character.
+pub(crate) fn fits_attribute(text: &str) -> bool {
     !text.is_empty()
         && text.chars().take(MAX_ID_CHARS + 1).count() <= MAX_ID_CHARS
         && !text.chars().any(char::is_control)

@@ -2,6 +2,7 @@
 //!
 //! Redaction works on the sender's own JSON, before it is normalised: the canonical fields are then read from what is left, so they can't say more than `original`.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 
@@ -244,6 +245,15 @@ impl Policy {
             () if same(Action::Drop) => Variant::Drop,
             () if same(Action::Pseudonym) => Variant::Pseudonym,
             () => Variant::Mixed,
+        }
+    }
+
+    /// What is left of a text of that class.
+    pub(crate) fn of_text<'a>(&self, class: Class, text: Cow<'a, str>) -> Option<Cow<'a, str>> {
+        match self.actions.of(class) {
+            Action::Pass => Some(text),
+            Action::Drop => None,
+            Action::Pseudonym => self.pseudonym(class, text.as_bytes()).map(Cow::Owned),
         }
     }
 

@@ -11,15 +11,16 @@ use super::State::{
 };
 use super::phi::{PSEUDONYM_PATTERN, Variant};
 use super::{
-    Attributes, AuthorizationData, DispenseData, Placement, PrescriptionData, SettlementData,
-    State, UnknownData,
+    Attributes, AuthorizationData, ConfiguredData, DispenseData, Placement, PrescriptionData,
+    SettlementData, State, UnknownData,
 };
+use crate::provider::configured::CONFIGURED_SCHEMA;
 
 /// Says of which class a property is.
 const CLASS: &str = "x-class";
 
 /// The canonical types. Each has a schema of its own.
-pub const TYPES: [&str; 14] = [
+pub const TYPES: [&str; 15] = [
     "rx.authorization.approved",
     "rx.authorization.rejected",
     "rx.authorization.updated",
@@ -34,6 +35,7 @@ pub const TYPES: [&str; 14] = [
     "rx.settlement.rejected",
     "rx.settlement.partially_accepted",
     "rx.unknown",
+    CONFIGURED_SCHEMA,
 ];
 
 /// The schema of a canonical type's whole event, as `variant` of a source's `phi` leaves it; `None` if there is no such type.
@@ -63,6 +65,7 @@ pub fn schema(canonical_type: &str, variant: Variant) -> Option<Value> {
             part::<SettlementData<'static>>(generator),
             &[Paid, Rejected, PartiallyAccepted],
         ),
+        "configured" => (part::<ConfiguredData<'static>>(generator), &[]),
         _ => (part::<UnknownData<'static>>(generator), &[]),
     };
     if !states.is_empty() {
@@ -82,7 +85,16 @@ pub fn schema(canonical_type: &str, variant: Variant) -> Option<Value> {
     }
 
     let urn = variant.urn(canonical_type);
-    refine(&mut event, "type", &json!({ "const": canonical_type }));
+    if canonical_type == CONFIGURED_SCHEMA {
+        // One schema for all types that settings name.
+        let word = "[a-z][a-z0-9_]*";
+        let of = json!({ "pattern": format!("^rx[.]{word}[.]{word}$") });
+        refine(&mut event, "type", &of);
+        let about = json!({ "pattern": format!("^{word}/") });
+        refine(&mut event, "subject", &about);
+    } else {
+        refine(&mut event, "type", &json!({ "const": canonical_type }));
+    }
     refine(&mut event, "dataschema", &json!({ "const": urn }));
     let framed = json!({ "specversion": { "const": "1.0" }, "data": data });
     merge(&mut event, "properties", Some(&framed));

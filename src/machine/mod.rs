@@ -208,6 +208,8 @@ struct Facts {
     received_at: Timestamp,
     deadline: Timestamp,
     event_id: Option<String>,
+    /// What a sender that asks who is there wants to hear.
+    challenge: Option<String>,
     record: Record,
     /// What it is about, if it is about a message.
     message: Option<Handed>,
@@ -327,6 +329,7 @@ impl Machine {
             received_at,
             deadline: received_at.after(DEADLINE),
             event_id: None,
+            challenge: None,
             record: Record::default(),
             message: None,
         };
@@ -343,6 +346,7 @@ impl Machine {
             received_at: now,
             deadline: now.after(MESSAGE_DEADLINE),
             event_id: None,
+            challenge: None,
             record: Record::default(),
             message: Some(Handed {
                 role,
@@ -389,6 +393,7 @@ impl Machine {
             received_at: now,
             deadline: now.after(DEADLINE),
             event_id: None,
+            challenge: None,
             record: Record::default(),
             message: Some(Handed {
                 role: None,

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 
 use super::{Facts, Gateway, Goods, Pending, QUEUE_LIFE};
+use crate::auth::scheme::Head;
 use crate::auth::{Opened, Sealed, SignatureRefusal, Verified};
 use crate::bytes::Reader;
 use crate::config::{Config, Destination, Origin, Road, Source, Target};
@@ -126,7 +127,7 @@ pub(super) fn request(
     }
     let source = source.as_ref().ok_or(Outcome::SourceMisconfigured)?;
     let provider = source.provider;
-    facts.record.provider = Some(provider.name());
+    facts.record.provider = Some(source.name());
     if let Some(wanted) = provider.content_type()
         && !is_content_type(inbound.content_type, wanted)
     {
@@ -141,14 +142,26 @@ pub(super) fn request(
         }
         Received::Complete | Received::PathUnknown => {}
     }
-    // Without a signature header the shell doesn't read the body.
-    facts.record.body_bytes = inbound.signature.map(|_| inbound.body.len());
+    // Without its signature header the shell doesn't read the body.
+    let missing = source.scheme.signature_header().is_some() && inbound.signature.is_none();
+    facts.record.body_bytes = (!missing).then(|| inbound.body.len());
 
-    let signature = inbound.signature;
+    let head = Head {
+        method: inbound.method,
+        url: inbound.url,
+        signature: inbound.signature,
+        more: inbound.more,
+    };
     let verified = source
         .scheme
-        .authenticate(signature, inbound.body, now)
+        .authenticate(head, inbound.body, now)
         .map_err(|refusal| facts.refused(refusal))?;
+    let sender = source.expected.sender.as_ref();
+    if let Some(challenge) = sender.and_then(|sender| sender.challenge(&verified)) {
+        facts.record.key_id = Some(verified.proof().key.as_str().to_owned());
+        facts.challenge = Some(challenge);
+        return Err(Outcome::ChallengeAnswered);
+    }
     let traceparent = inbound
         .traceparent
         .filter(|value| well_formed_traceparent(value));
@@ -156,7 +169,7 @@ pub(super) fn request(
         source: source.id.clone(),
         received_at,
         proof: verified.proof().clone(),
-        signature: signature.map(str::to_owned),
+        headers: owned(source.scheme.to_pass_on(&head)),
         traceparent: traceparent.map(str::to_owned),
         claimed: None,
         nonce: None,
@@ -164,6 +177,13 @@ pub(super) fn request(
         body: verified.body().to_vec(),
     };
     Ok(pend(config, source, &verified, parcel, facts))
+}
+
+fn owned(headers: Vec<(&str, &str)>) -> Vec<(String, String)> {
+    let headers = headers.into_iter();
+    headers
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// A parcel out of our queue.
@@ -179,7 +199,7 @@ pub(super) fn message(
     let source = config.sources.get(&parcel.source);
     let source = source.ok_or(Outcome::SourceUnknown)?;
     let source = source.as_ref().ok_or(Outcome::SourceMisconfigured)?;
-    facts.record.provider = Some(source.provider.name());
+    facts.record.provider = Some(source.name());
     Ok(pend(config, source, verified, parcel, facts))
 }
 
@@ -209,7 +229,7 @@ fn pend(
             let digest = event_digest(&source.id, &decoded.id);
             facts.event_id = Some(decoded.id.to_string());
             facts.record.set_event_type(&decoded.attributes.rxeventtype);
-            facts.record.r#type = Some(decoded.attributes.r#type);
+            facts.record.r#type = Some(decoded.attributes.r#type.to_owned());
             facts.record.notes = decoded.notes;
             facts.record.unknown = decoded.unknown.map(|why| match why {
                 Unknown::EventType => "event_type",

@@ -302,7 +302,7 @@ impl Facts {
                     };
                 }
                 let event = prepared.map(|prepared: Prepared| prepared.finish(claimed));
-                let delivery = self.delivery(gateway, origin, &pending.parcel, event, left, now);
+                let delivery = self.delivery(origin, &pending.parcel, event, left, now);
                 let parcel = Box::new(pending.parcel);
                 let machine = Machine {
                     state: State::Delivering(hold, place, parcel),
@@ -316,7 +316,6 @@ impl Facts {
     /// The request that an origin gets: the canonical event, or what the sender sent.
     fn delivery(
         &self,
-        gateway: &Gateway,
         origin: &Origin,
         parcel: &Parcel,
         event: Option<Vec<u8>>,
@@ -327,16 +326,13 @@ impl Facts {
             (Format::Canonical, event) => (
                 event.unwrap_or_default(),
                 "application/cloudevents+json",
-                None,
+                Vec::new(),
             ),
-            (Format::Original, _) => {
-                let source = gateway.config.sources.get(&parcel.source);
-                let header = source
-                    .and_then(Option::as_ref)
-                    .map(|source| source.provider.signature_header().to_owned());
-                let original = header.zip(parcel.signature.clone());
-                (parcel.body.clone(), "application/json", original)
-            }
+            (Format::Original, _) => (
+                parcel.body.clone(),
+                "application/json",
+                parcel.headers.clone(),
+            ),
         };
         let id = self.record.webhook_id.as_deref().unwrap_or_default();
         let signature = origin.keys.sign(id, now, &body);
@@ -909,7 +905,12 @@ impl Facts {
             status: spec.status,
             retry_after: retry_after.map(|span| span.as_millis().div_ceil(1000).max(1) as u64),
             allow: (outcome == Outcome::MethodNotAllowed).then_some("POST"),
-            body: answer_body(spec.code, reason, self.event_id.as_deref()),
+            body: answer_body(
+                spec.code,
+                reason,
+                self.event_id.as_deref(),
+                self.challenge.as_deref(),
+            ),
         };
         let machine = Machine {
             state: State::Ended,
@@ -1018,7 +1019,12 @@ fn reference(key: &str, hash: &[u8; 32], webhook_id: &str) -> Vec<u8> {
     serde_json::to_vec(&reference).unwrap_or_default()
 }
 
-fn answer_body(code: &str, reason: Option<&str>, event_id: Option<&str>) -> String {
+fn answer_body(
+    code: &str,
+    reason: Option<&str>,
+    event_id: Option<&str>,
+    challenge: Option<&str>,
+) -> String {
     #[derive(Serialize)]
     struct Body<'a> {
         code: &'a str,
@@ -1026,11 +1032,14 @@ fn answer_body(code: &str, reason: Option<&str>, event_id: Option<&str>) -> Stri
         reason: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         event_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        challenge: Option<&'a str>,
     }
     let body = Body {
         code,
         reason,
         event_id,
+        challenge,
     };
     // Strings: writing them can't fail.
     serde_json::to_string(&body).unwrap_or_default()

@@ -1,6 +1,8 @@
 //! What is known of each kind of sender: pure knowledge, no keys, no I/O. A provider reads only what is [`Verified`].
 
+pub mod configured;
 mod osigu;
+pub mod preset;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,6 +21,8 @@ pub const UNKNOWN_TYPE: &str = "rx.unknown";
 pub enum Provider {
     /// Osigu: authorizations, dispensations, prescriptions, settlements.
     Osigu,
+    /// Any other, by its settings.
+    Configured,
 }
 
 /// What a sender does with an event that wasn't taken.
@@ -42,6 +46,8 @@ pub struct Expectations {
     pub provider_slug: Option<String>,
     /// Api versions that are read as if they were known.
     pub api_versions: Vec<String>,
+    /// What is known of a sender that is configured.
+    pub sender: Option<configured::Sender>,
 }
 
 /// What is known of the request around the body.
@@ -104,19 +110,21 @@ pub enum Refusal {
 
 impl Provider {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Osigu];
+    pub const ALL: [Self; 2] = [Self::Osigu, Self::Configured];
 
-    /// The name in the configuration, in logs and in `rxprovider`.
+    /// The name in the configuration, in logs and in `rxprovider`; of a configured one, unless a preset names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Osigu => "osigu",
+            Self::Configured => "configured",
         }
     }
 
-    /// The header that carries the signature, in lower case.
-    pub fn signature_header(self) -> &'static str {
+    /// The header that carries the signature, in lower case; `None`: the settings name it.
+    pub fn signature_header(self) -> Option<&'static str> {
         match self {
-            Self::Osigu => "x-osigu-signature",
+            Self::Osigu => Some("x-osigu-signature"),
+            Self::Configured => None,
         }
     }
 
@@ -124,6 +132,7 @@ impl Provider {
     pub fn content_type(self) -> Option<&'static str> {
         match self {
             Self::Osigu => Some("application/json"),
+            Self::Configured => None,
         }
     }
 
@@ -133,6 +142,7 @@ impl Provider {
             Self::Osigu => RetryPolicy::Documented {
                 horizon: osigu::RETRY_HORIZON,
             },
+            Self::Configured => RetryPolicy::Unknown,
         }
     }
 
@@ -140,22 +150,24 @@ impl Provider {
     pub fn api_versions(self) -> &'static [&'static str] {
         match self {
             Self::Osigu => &osigu::API_VERSIONS,
+            Self::Configured => &[],
         }
     }
 
     /// The event types that this version of rxgate knows, and the canonical type of each.
     pub fn event_types(self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        match self {
-            Self::Osigu => osigu::KINDS
-                .iter()
-                .map(|kind| (kind.event_type, kind.canonical)),
-        }
+        let kinds: &'static [osigu::Kind] = match self {
+            Self::Osigu => &osigu::KINDS,
+            Self::Configured => &[],
+        };
+        kinds.iter().map(|kind| (kind.event_type, kind.canonical))
     }
 
     /// The paths of all values that the sender documents of an event type, each with its class. An event type that isn't known has those of the envelope.
     pub fn classes(self, event_type: &str) -> Vec<(String, Class)> {
         match self {
             Self::Osigu => phi::classes(osigu::documented(event_type)),
+            Self::Configured => Vec::new(),
         }
     }
 
@@ -165,8 +177,11 @@ impl Provider {
         verified: &'a Verified<'_>,
         context: Context<'a>,
     ) -> Result<Decoded<'a>, (Refusal, Option<String>)> {
-        match self {
-            Self::Osigu => osigu::read(verified, context),
+        match (self, &context.expected.sender) {
+            (Self::Osigu, _) => osigu::read(verified, context),
+            (Self::Configured, Some(sender)) => configured::read(verified, sender, context),
+            // The configuration makes no such source.
+            (Self::Configured, None) => Err((Refusal::ProviderMismatch, None)),
         }
     }
 }

@@ -391,6 +391,7 @@ fn read_envelope<'a>(
         Data::Prescription(data) => data.notes = notes,
         Data::Settlement(data) => data.notes = notes,
         Data::Unknown(data) => data.notes = notes,
+        Data::Configured(data) => data.notes = notes,
     }
     Ok(Decoded {
         id,
@@ -429,6 +430,7 @@ fn read_redacted<'a>(
         Data::Prescription(data) => data.redacted = true,
         Data::Settlement(data) => data.redacted = true,
         Data::Unknown(data) => data.redacted = true,
+        Data::Configured(data) => data.redacted = true,
     }
     Ok(content)
 }
@@ -562,7 +564,7 @@ fn read_data<'a>(
 
 /// The entity. Its id is the only field in `data` that is required.
 fn entity<'a>(about: About, data: &Fields<'_, 'a>) -> Result<Entity<'a>, Invalid> {
-    let r#type = about.name();
+    let r#type = Cow::Borrowed(about.name());
     Ok(match about {
         About::Authorization => {
             let request = data.raw("authorization_request_id");

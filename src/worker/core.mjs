@@ -42,7 +42,7 @@ export class Core {
     this.#input = this.#exports.input();
   }
 
-  /// Reads the configuration; `environment` also brings a seed of random bytes. Answers { sound, faults, sources: { id: { header, max_body } } }.
+  /// Reads the configuration; `environment` also brings a seed of random bytes. Answers { sound, faults, sources: { id: { header, more, url, max_body } } }.
   configure(environment, now) {
     const json = encoder.encode(JSON.stringify(environment));
     this.#put(json, 0);
@@ -50,8 +50,8 @@ export class Core {
   }
 
   /// Takes a request, its body as the chunks in which it arrived; answers its first effect.
-  begin({ method, source, contentType, traceparent, signature, received, body, receivedAt }, now) {
-    const head = `${line(method)}\n${line(source)}\n${line(contentType)}\n${line(traceparent)}\n${line(signature)}`;
+  begin({ method, source, contentType, traceparent, url, signature, more, received, body, receivedAt }, now) {
+    const head = [method, source, contentType, traceparent, url, signature, ...more].map(line).join("\n");
     const memory = this.#memory();
     const { written } = encoder.encodeInto(head, memory.subarray(this.#input, this.#input + HEAD_BYTES));
     let length = 0;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::auth::RawBody;
+use crate::auth::scheme::MAX_MORE_HEADERS;
 use crate::config::{Bindings, Config, Fault, MAX_BODY_BYTES};
 use crate::effect::{Done, Effect, Verdict};
 use crate::entropy::SEED_BYTES;
@@ -80,13 +81,18 @@ struct Environment {
 struct Configured<'a> {
     sound: bool,
     faults: Vec<String>,
-    sources: BTreeMap<&'a str, Reading>,
+    sources: BTreeMap<&'a str, Reading<'a>>,
 }
 
 /// What the shell needs to read of a source's requests.
 #[derive(Serialize)]
-struct Reading {
-    header: &'static str,
+struct Reading<'a> {
+    /// Its signature header; without it the body isn't read. `None`: it always is.
+    header: Option<&'a str>,
+    /// The other headers that its scheme reads.
+    more: Vec<&'a str>,
+    /// Whether its scheme covers the URL.
+    url: bool,
     max_body: usize,
 }
 
@@ -120,10 +126,12 @@ pub fn configure(len: u32, now: f64) -> u32 {
         }
     };
     let sources = config.sources.iter().map(|(id, source)| {
+        let scheme = source.as_ref().map(|source| &source.scheme);
+        let more = scheme.map(|scheme| scheme.more_headers().collect());
         let reading = Reading {
-            header: source
-                .as_ref()
-                .map_or("", |source| source.provider.signature_header()),
+            header: scheme.and_then(|scheme| scheme.signature_header()),
+            more: more.unwrap_or_default(),
+            url: scheme.is_some_and(|scheme| scheme.reads_url()),
             max_body: source.as_ref().map_or(0, |source| source.max_body),
         };
         (id.as_str(), reading)
@@ -150,13 +158,18 @@ pub fn begin(head_len: u32, body_len: u32, received: u8, received_at: f64, now: 
         let mut line = || lines.next().unwrap_or_default();
         let (method, source) = (line(), line());
         let mut header = || Some(line()).filter(|&value| value != ABSENT);
+        let (content_type, traceparent, url, signature) = (header(), header(), header(), header());
+        let mut more = [None; MAX_MORE_HEADERS];
+        more.fill_with(header);
         let inbound = Inbound {
             method,
             source,
             received: Received::from_u8(received).unwrap_or(Received::Incomplete),
-            content_type: header(),
-            traceparent: header(),
-            signature: header(),
+            content_type,
+            traceparent,
+            url,
+            signature,
+            more: &more,
             body: RawBody::new(body),
         };
         #[cfg(feature = "test-hooks")]

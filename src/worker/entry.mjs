@@ -130,13 +130,16 @@ async function handle(request, env, ctx) {
     source: source ?? "",
     contentType: headers.get("content-type"),
     traceparent: headers.get("traceparent"),
+    url: reading?.url ? request.url : null,
     signature: reading?.header ? headers.get(reading.header) : null,
+    more: reading?.more.map((name) => headers.get(name)) ?? EMPTY,
     received: source === undefined ? RECEIVED.pathUnknown : RECEIVED.complete,
     body: EMPTY,
     receivedAt,
   };
   // What is refused whatever its body says isn't read.
-  if (!reading?.max_body || request.method !== "POST" || !request.body || inbound.signature === null) {
+  const missing = reading?.header && inbound.signature === null;
+  if (!reading?.max_body || request.method !== "POST" || !request.body || missing) {
     return answer(await drive(core, core.begin(inbound, Date.now()), env, ctx));
   }
   const work = receiveAndDrive(request, reading.max_body, inbound, env, ctx);

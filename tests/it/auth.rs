@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rxgate::auth::{
     HmacSha256, Key, KeyFault, KeyId, Keyring, MAX_HEADER_BYTES, MAX_KEYS, MAX_SIGNATURES,
-    MIN_KEY_BYTES, Mac, Proof, RawBody, SignatureRefusal, Stale, Tag, TimestampedHmac,
+    MIN_KEY_BYTES, Mac, Proof, RawBody, SignatureRefusal, Stale, Strength, Tag, TimestampedHmac,
 };
 use rxgate::time::Timestamp;
 use serde_json::Value;
@@ -39,22 +39,15 @@ fn of_body(
 ) -> Result<Proof, SignatureRefusal> {
     let verified = scheme.authenticate(header, RawBody::new(body), now)?;
     assert_eq!(verified.body(), body);
-    let Proof {
-        key,
-        signed_at,
-        stale_by,
-    } = verified.proof();
-    Ok(Proof {
-        key: key.clone(),
-        signed_at: *signed_at,
-        stale_by: *stale_by,
-    })
+    Ok(verified.proof().clone())
 }
 
 fn fresh(key: &str) -> Result<Proof, SignatureRefusal> {
     Ok(Proof {
         key: KeyId::new(key),
-        signed_at: NOW,
+        strength: Strength::Signature,
+        signed_at: Some(NOW),
+        signed_id: None,
         stale_by: None,
     })
 }
@@ -106,7 +99,7 @@ fn signatures_made_by_openssl_verify() {
         let scheme = scheme_of(vec![key("first", vectors["key"].as_str().unwrap(), None)]);
         let header = format!("t={t},v1={v1}");
         let proof = of_body(&scheme, Some(&header), &body(text("case")), at);
-        assert_eq!(proof.map(|proof| proof.signed_at), Ok(at), "{case}");
+        assert_eq!(proof.map(|proof| proof.signed_at), Ok(Some(at)), "{case}");
     }
 }
 
@@ -396,7 +389,9 @@ fn a_source_that_accepts_stale_requests_takes_them_up_to_the_horizon_and_says_by
     let stale = |skew| {
         Ok(Proof {
             key: KeyId::new("first"),
-            signed_at: NOW,
+            strength: Strength::Signature,
+            signed_at: Some(NOW),
+            signed_id: None,
             stale_by: Some(skew),
         })
     };

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rxgate::auth::Stale;
+use rxgate::auth::{Authentication, Stale, TimestampedHmac};
 use rxgate::config::{
     Bindings, Config, DEFAULT_BODY_BYTES, Dedupe, MAX_BODY_BYTES, MAX_VAR_BYTES, MAX_VARS, Origin,
-    Road, Target,
+    Road, Source, Target,
 };
 use rxgate::delivery::{Format, Pattern, TargetFault, check_target};
 use rxgate::machine::Gateway;
@@ -61,6 +61,14 @@ fn assert_faults(name: &str, changes: &[Change<'_>], expected: &[&str]) {
     assert_eq!(listed(&config), expected, "{changes:?}");
 }
 
+/// Osigu's scheme, at a source of Osigu's.
+fn scheme(source: &Source) -> &TimestampedHmac {
+    match &source.scheme {
+        Authentication::Timestamped(scheme) => scheme,
+        other => panic!("{other:?}"),
+    }
+}
+
 // ── what is read ──
 
 #[test]
@@ -70,8 +78,8 @@ fn the_least_configuration_is_sound_and_the_rest_has_defaults() {
     assert_eq!((config.shards, config.previous_shards), (16, None));
     let source = config.sources["osigu"].as_ref().unwrap();
     assert_eq!(source.id, "osigu");
-    assert_eq!(source.scheme.tolerance, Duration::from_secs(300));
-    assert_eq!(source.scheme.stale, Stale::Refuse);
+    assert_eq!(scheme(source).tolerance, Duration::from_secs(300));
+    assert_eq!(scheme(source).stale, Stale::Refuse);
     assert_eq!(source.max_body, DEFAULT_BODY_BYTES);
     assert_eq!(DEFAULT_BODY_BYTES, 256 * 1024);
     assert_eq!(source.window, 7 * DAY);
@@ -146,15 +154,15 @@ fn every_setting_is_read() {
     assert_eq!((config.shards, config.previous_shards), (64, Some(16)));
     let source = config.sources["osigu-2"].as_ref().unwrap();
     let ids = |now| -> Vec<String> {
-        let usable = source.scheme.keys.usable(now);
+        let usable = scheme(source).keys.usable(now);
         usable.map(|key| key.id().as_str().to_owned()).collect()
     };
     assert_eq!(ids(NOW), ["new"]);
     let ten_in_the_west = rxgate::time::Timestamp::parse_rfc3339("2026-06-25T14:00:00Z").unwrap();
     assert_eq!(ids(ten_in_the_west), ["new", "old"]);
-    assert_eq!(source.scheme.tolerance, Duration::from_secs(60));
+    assert_eq!(scheme(source).tolerance, Duration::from_secs(60));
     let horizon = Duration::from_secs(72 * 3600 + 60);
-    assert_eq!(source.scheme.stale, Stale::Accept { horizon });
+    assert_eq!(scheme(source).stale, Stale::Accept { horizon });
     assert_eq!(
         source.expected.provider_slug.as_deref(),
         Some("clinic-example")
@@ -267,8 +275,8 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
             "DESTINATION_E.url: is missing",
             "DESTINATION_E.keys: is missing",
             "SOURCE_A: isn't a table",
-            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, dedupe, edge_cache, retry_policy, accept_loss, withhold_superseded, phi, phi_key, destination, routes",
-            "SOURCE_B.provider: isn't one of osigu",
+            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, dedupe, edge_cache, retry_policy, accept_loss, withhold_superseded, phi, phi_key, destination, routes, preset, scheme, event, types, accept_unsigned",
+            "SOURCE_B.provider: isn't one of osigu, configured",
             "SOURCE_B.environment: isn't one of sandbox, production",
             "SOURCE_B.keys[0].id: isn't a string with something in it",
             "SOURCE_B.keys[1].id: is missing",

@@ -10,6 +10,7 @@
 
 mod auth;
 mod configuration;
+mod configured;
 mod debug_output;
 mod decode;
 mod driver;

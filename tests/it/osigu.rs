@@ -1000,7 +1000,7 @@ fn accept_api_versions_of_the_configuration_adds_to_those_that_are_known() {
 fn what_is_known_of_osigu_is_what_its_documents_say() {
     let osigu = Provider::Osigu;
     assert_eq!(osigu.name(), "osigu");
-    assert_eq!(osigu.signature_header(), "x-osigu-signature");
+    assert_eq!(osigu.signature_header(), Some("x-osigu-signature"));
     assert_eq!(osigu.content_type(), Some("application/json"));
     assert_eq!(osigu.api_versions(), ["2026-01-01"]);
     let horizon = std::time::Duration::from_secs(72 * 3600);

@@ -18,6 +18,8 @@ enum Reached {
     Limbo,
     /// It is a message of ours, and the sender was answered long ago.
     Message,
+    /// The sender itself, which asked for it; there is no event.
+    Sender,
 }
 
 /// Without a wildcard: a new outcome doesn't compile until somebody has said what it means.
@@ -35,6 +37,7 @@ fn reached(outcome: Outcome) -> Reached {
         | O::SignatureMalformed
         | O::SignatureMismatch
         | O::TimestampOutOfTolerance => Reached::Nothing,
+        O::ChallengeAnswered => Reached::Sender,
         O::InFlight
         | O::DeliveryFailed
         | O::DeliveryTimedOut
@@ -103,6 +106,7 @@ fn only_what_is_in_safe_hands_is_acknowledged_and_what_it_may_lack_is_a_5xx() {
         let status = outcome.spec().status;
         let class = match reached(outcome) {
             Reached::Destination | Reached::DeadLetters => 200..=299,
+            Reached::Sender => 200..=200,
             Reached::Nothing => 400..=499,
             Reached::Limbo => 500..=599,
             Reached::Message => 0..=0,
@@ -130,7 +134,9 @@ fn what_somebody_has_to_look_at_is_an_error_in_the_log() {
     for outcome in Outcome::ALL {
         let level = outcome.spec().level;
         match reached(outcome) {
-            Reached::Destination => assert_eq!(level, Level::Info, "{outcome:?}"),
+            Reached::Destination | Reached::Sender => {
+                assert_eq!(level, Level::Info, "{outcome:?}");
+            }
             // Another request holds the event: that is as it should be.
             _ if outcome == Outcome::InFlight => assert_eq!(level, Level::Info),
             // Whose body it was isn't known.

@@ -83,6 +83,7 @@ pub(crate) fn expectations() -> Expectations {
         environment: "sandbox".to_owned(),
         provider_slug: None,
         api_versions: vec!["2026-01-01".to_owned()],
+        sender: None,
     }
 }
 
@@ -254,7 +255,9 @@ pub(crate) fn dead_lettered(gateway: &Gateway, body: &[u8]) -> (Answer, Record) 
         method: "POST",
         source: "osigu",
         received: Received::Complete,
+        url: None,
         signature: Some(&header),
+        more: &[],
         content_type: Some("application/json"),
         traceparent: None,
         body: RawBody::new(body),
@@ -294,7 +297,9 @@ pub(crate) fn begin(
         method: "POST",
         source: "osigu",
         received: Received::Complete,
+        url: None,
         signature: header,
+        more: &[],
         content_type: Some("application/json"),
         traceparent: None,
         body: RawBody::new(body),

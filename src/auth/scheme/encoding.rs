@@ -1,0 +1,84 @@
+//! How signatures are written in headers.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+
+use super::MAX_SIGNATURE_BYTES;
+
+/// Senders are of two minds about the padding of base64url.
+const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// How a signature is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// Hex digits, of either case.
+    #[default]
+    Hex,
+    /// Base64, padded.
+    Base64,
+    /// Base64 of the alphabet for URLs, padded or not.
+    Base64Url,
+}
+
+impl Encoding {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Hex, Self::Base64, Self::Base64Url];
+
+    /// The name in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hex => "hex",
+            Self::Base64 => "base64",
+            Self::Base64Url => "base64url",
+        }
+    }
+
+    /// Exactly `bytes` bytes, at the beginning of what is returned.
+    pub(super) fn decode(self, text: &str, bytes: usize) -> Option<[u8; MAX_SIGNATURE_BYTES]> {
+        // The decoder wants room by an estimate of its own.
+        let mut room = [0; MAX_SIGNATURE_BYTES + 8];
+        let decoded = match self {
+            Self::Hex => hex_into(text, &mut room),
+            Self::Base64 => STANDARD.decode_slice(text, &mut room).ok(),
+            Self::Base64Url => BASE64URL.decode_slice(text, &mut room).ok(),
+        };
+        if decoded != Some(bytes) {
+            return None;
+        }
+        let (head, _) = room.split_first_chunk()?;
+        Some(*head)
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// How many bytes were written. `None` if it isn't hex, or there isn't room.
+fn hex_into(text: &str, room: &mut [u8]) -> Option<usize> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() || pairs.len() > room.len() {
+        return None;
+    }
+    for (byte, [high, low]) in room.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(pairs.len())
+}
+
+/// The bytes of a key.
+pub(super) fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; text.len() / 2];
+    let written = hex_into(text, &mut bytes)?;
+    (written == bytes.len()).then_some(bytes)
+}

@@ -1,0 +1,562 @@
+use std::time::Duration;
+
+use hmac::Hmac;
+use serde_json::Value;
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
+
+use super::algorithm::{Ed25519Key, HmacKey, Verifier};
+use super::*;
+use crate::provider::preset::{PRESETS, preset};
+
+fn cases(json: &'static str) -> Vec<Value> {
+    let file: Value = serde_json::from_str(json).unwrap();
+    assert!(file["provenance"].is_string());
+    file["cases"].as_array().unwrap().clone()
+}
+
+// ── published vectors of the algorithms ──
+
+/// Every case of a suite: a key makes the signature if, and only if, the suite says so. A tag that is cut short is never taken.
+fn suite<K: Verifier>(json: &'static str, keyed: impl Fn(&[u8]) -> Option<K>, count: usize) {
+    let cases = cases(json);
+    assert_eq!(cases.len(), count);
+    for case in cases {
+        let bytes = |name: &str| encoding::decode_hex(case[name].as_str().unwrap()).unwrap();
+        let decoded = Encoding::Hex.decode(case["signature"].as_str().unwrap(), K::SIGNATURE_BYTES);
+        let mut candidates = Candidates::new(K::SIGNATURE_BYTES);
+        if let Some(bytes) = decoded {
+            candidates.push(bytes);
+        }
+        let message = bytes("message");
+        let (one, other) = message.split_at(message.len() / 3);
+        let made = keyed(&bytes("key")).is_some_and(|key| key.made_any(&[one, other], &candidates));
+        let cut_short = bytes("signature").len() != K::SIGNATURE_BYTES;
+        assert_eq!(made, case["valid"] == true && !cut_short, "{}", case["id"]);
+    }
+}
+
+macro_rules! vectors {
+    ($($name:ident: $file:literal, $keyed:expr, $count:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            suite(include_str!(concat!("../../../tests/fixtures/vectors/", $file)), $keyed, $count);
+        }
+    )*};
+}
+
+vectors! {
+    rfc_2202_holds: "rfc2202_sha1.json", HmacKey::<Hmac<Sha1>>::of_any_length, 7;
+    rfc_4231_holds_for_sha_512: "rfc4231_sha512.json", HmacKey::<Hmac<Sha512>>::of_any_length, 6;
+    wycheproof_holds_for_hmac_sha_1: "wycheproof_hmac_sha1.json", HmacKey::<Hmac<Sha1>>::of_any_length, 170;
+    wycheproof_holds_for_hmac_sha_256: "wycheproof_hmac_sha256.json", HmacKey::<Hmac<Sha256>>::of_any_length, 174;
+    wycheproof_holds_for_hmac_sha_512: "wycheproof_hmac_sha512.json", HmacKey::<Hmac<Sha512>>::of_any_length, 174;
+    wycheproof_holds_for_ed25519: "wycheproof_ed25519.json", |key: &[u8]| Ed25519Key::new(key).ok(), 151;
+}
+
+// ── requests ──
+
+const TOLERANCE: Duration = Duration::from_secs(300);
+
+/// A request, with what authenticates it.
+#[derive(Clone)]
+struct Sent {
+    scheme: Scheme,
+    at: i64,
+    url: Option<String>,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+fn form_of(case: &Value) -> Form {
+    let mut settings = match case["preset"].as_str() {
+        Some(name) => preset(name).unwrap().scheme,
+        None => Settings::default(),
+    };
+    for (name, text) in case["scheme"].as_object().into_iter().flatten() {
+        *settings.slot(name).unwrap() = text.as_str();
+    }
+    settings.compile().unwrap()
+}
+
+fn key(text: &str) -> KeyText<'_> {
+    KeyText {
+        id: KeyId::new("first"),
+        not_after: None,
+        text,
+    }
+}
+
+impl Sent {
+    fn of(case: &Value) -> Self {
+        let keys = [
+            key("another-key-0123456789"),
+            key(case["key"].as_str().unwrap()),
+        ];
+        let form = form_of(case);
+        let usable = match form.algorithm {
+            Algorithm::Ed25519 | Algorithm::Basic => &keys[1..],
+            _ if form.key_encoding != KeyEncoding::Text => &keys[1..],
+            _ => &keys[..],
+        };
+        let mut scheme = Scheme::new(form, usable, TOLERANCE, Stale::Refuse).unwrap();
+        if let Some(text) = case["api_key"].as_str() {
+            scheme = scheme.with_api_key(text).unwrap();
+        }
+        let headers = case["headers"].as_object().unwrap();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()));
+        Self {
+            scheme,
+            at: case["at"].as_i64().unwrap(),
+            url: case["url"].as_str().map(str::to_owned),
+            headers: headers.collect(),
+            body: case["body"].as_str().unwrap().as_bytes().to_vec(),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name)?;
+        Some(&found.1)
+    }
+
+    fn set(&self, name: &str, value: Option<&str>) -> Self {
+        let mut changed = self.clone();
+        changed.headers.retain(|(n, _)| n != name);
+        if let Some(value) = value {
+            changed.headers.push((name.to_owned(), value.to_owned()));
+        }
+        changed
+    }
+
+    fn received(&self, at: i64) -> Result<Proof, SignatureRefusal> {
+        let more: Vec<Option<&str>> = self
+            .scheme
+            .more_headers()
+            .map(|name| self.header(name))
+            .collect();
+        let head = Head {
+            method: "POST",
+            url: self.url.as_deref().filter(|_| self.scheme.reads_url()),
+            signature: self.scheme.signature_header().and_then(|n| self.header(n)),
+            more: &more,
+        };
+        let now = Timestamp(at * 1000);
+        let verified = self
+            .scheme
+            .authenticate(head, RawBody::new(&self.body), now)?;
+        assert_eq!(verified.body(), self.body);
+        Ok(verified.proof().clone())
+    }
+
+    #[track_caller]
+    fn refused(&self, refusal: &SignatureRefusal) {
+        assert_eq!(self.received(self.at).as_ref(), Err(refusal));
+    }
+}
+
+fn golden() -> Vec<Value> {
+    cases(include_str!("../../../tests/fixtures/schemes/golden.json"))
+}
+
+use SignatureRefusal::{Malformed, Mismatch, Missing};
+
+#[test]
+fn what_senders_publish_holds() {
+    for case in cases(include_str!("../../../tests/fixtures/vectors/senders.json")) {
+        let sent = Sent::of(&case);
+        sent.received(sent.at).unwrap();
+        let mut changed = sent.clone();
+        changed.body[0] ^= 1;
+        changed.refused(&Mismatch);
+    }
+}
+
+#[test]
+fn each_preset_has_a_golden_request_and_a_source() {
+    for preset in PRESETS {
+        let golden = golden();
+        assert!(
+            golden.iter().any(|case| case["preset"] == preset.name),
+            "{}",
+            preset.name
+        );
+        assert!(!preset.source.is_empty());
+    }
+}
+
+#[test]
+fn a_golden_request_is_authentic_and_says_what_it_covers() {
+    for case in golden() {
+        let sent = Sent::of(&case);
+        let proof = sent
+            .received(sent.at)
+            .unwrap_or_else(|e| panic!("{}: {e:?}", case["name"]));
+        assert_eq!(proof.strength.name(), case["strength"], "{}", case["name"]);
+        assert_eq!(proof.signed_id.as_deref(), case["signed_id"].as_str());
+        let timed = sent.scheme.form().has_time();
+        assert_eq!(proof.signed_at, timed.then_some(Timestamp(sent.at * 1000)));
+        assert_eq!(proof.stale_by, None);
+    }
+}
+
+#[test]
+fn each_tampering_is_refused_with_its_code() {
+    for case in golden() {
+        let sent = Sent::of(&case);
+        let scheme = &sent.scheme;
+        let signature = scheme.signature_header().unwrap();
+        let value = sent.header(signature).unwrap().to_owned();
+        let set = |value: Option<&str>| sent.set(signature, value);
+        set(None).refused(&Missing);
+        set(Some(&"x".repeat(MAX_HEADER_BYTES + 1))).refused(&Malformed);
+        if !scheme.form().algorithm().signs() {
+            let other = format!("{value}x");
+            assert!(set(Some(&other)).received(sent.at).is_err());
+            continue;
+        }
+        set(Some("")).refused(&Malformed);
+        set(Some("nonsense")).refused(&Malformed);
+        let cut = value.trim_end_matches(",v0=00");
+        set(Some(&cut[..cut.len() - 4])).refused(&Malformed);
+
+        for place in 0..sent.body.len() {
+            let mut changed = sent.clone();
+            changed.body[place] ^= 0x20;
+            changed.refused(&Mismatch);
+        }
+        for changed in [&b""[..], b"{}"] {
+            let mut sent = sent.clone();
+            sent.body = changed.to_vec();
+            sent.refused(&Mismatch);
+        }
+        if scheme.reads_url() {
+            let mut changed = sent.clone();
+            changed.url = Some("https://hooks.clinic.example/hooks/sender?tenant=8".to_owned());
+            changed.refused(&Mismatch);
+        }
+        if let Some(name) = scheme.form().id_header() {
+            sent.set(name, Some("msg_2")).refused(&Mismatch);
+            sent.set(name, Some("msg.1")).refused(&Malformed);
+            sent.set(name, Some("")).refused(&Malformed);
+            sent.set(name, None).refused(&Malformed);
+        }
+        if let Some(name) = scheme.form().time_header() {
+            let time = sent.header(name).unwrap();
+            let later = time.replacen('5', "6", 1);
+            sent.set(name, Some(&later)).refused(&Mismatch);
+            for text in [
+                "",
+                "soon",
+                "1e9",
+                "0x10",
+                "-1",
+                "+1",
+                " 1",
+                "01",
+                "179500000000000",
+            ] {
+                sent.set(name, Some(text)).refused(&Malformed);
+            }
+            sent.set(name, None).refused(&Malformed);
+        }
+        if case["api_key"].is_string() {
+            sent.set("x-api-key", Some("api-key-0123456780"))
+                .refused(&Mismatch);
+            sent.set("x-api-key", None).refused(&Mismatch);
+        }
+        if scheme.form().has_time() {
+            for skew in [-300, 300] {
+                sent.received(sent.at + skew).unwrap();
+            }
+            for skew in [-301, 301] {
+                let key = KeyId::new("first");
+                let refusal = SignatureRefusal::TimestampOutOfTolerance { skew, key };
+                assert_eq!(sent.received(sent.at + skew), Err(refusal));
+                // Nobody else learns of the clock.
+                let mut forged = sent.clone();
+                forged.body[0] ^= 1;
+                assert_eq!(forged.received(sent.at + skew), Err(Mismatch));
+            }
+        } else {
+            sent.received(sent.at + 1_000_000_000).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_two_times_of_dvs_have_to_be_the_same() {
+    let all = golden();
+    let sent = Sent::of(
+        all.iter()
+            .find(|case| case["preset"] == "osigu-dvs")
+            .unwrap(),
+    );
+    sent.set("x-dvs-signature-timestamp", Some("1795000001"))
+        .refused(&Malformed);
+    sent.set("x-dvs-signature-timestamp", None)
+        .refused(&Malformed);
+}
+
+#[test]
+fn a_list_takes_several_signatures_and_no_more_than_its_limit() {
+    let all = golden();
+    let of = |name: &str| Sent::of(all.iter().find(|case| case["preset"] == name).unwrap());
+    let stripe = of("stripe");
+    let value = stripe.header("stripe-signature").unwrap().to_owned();
+    let wrong = format!("v1={}", "0".repeat(64));
+    let many = |count: usize, value: &str| format!("{}{value}", format!("{wrong},").repeat(count));
+    stripe
+        .set("stripe-signature", Some(&many(7, &value)))
+        .received(stripe.at)
+        .unwrap();
+    stripe
+        .set("stripe-signature", Some(&many(8, &value)))
+        .refused(&Malformed);
+    stripe
+        .set("stripe-signature", Some(&value.replace(",v1", ", v1")))
+        .received(stripe.at)
+        .unwrap();
+    stripe
+        .set("stripe-signature", Some(&format!("{value},t=1")))
+        .refused(&Malformed);
+    stripe
+        .set("stripe-signature", Some(&value[13..]))
+        .refused(&Malformed);
+    stripe
+        .set("stripe-signature", Some(&wrong))
+        .refused(&Malformed);
+    stripe
+        .set("stripe-signature", Some(&format!("t=1795000000,{wrong}")))
+        .refused(&Mismatch);
+
+    let asymmetric = of("standard-webhooks-v1a");
+    let name = "webhook-signature";
+    let value = asymmetric.header(name).unwrap().to_owned();
+    let other = "v1a,AAAA";
+    asymmetric
+        .set(name, Some(&format!("{other} {value}")))
+        .received(asymmetric.at)
+        .unwrap();
+    asymmetric
+        .set(name, Some(&format!("{other} {other} {value}")))
+        .refused(&Malformed);
+}
+
+#[test]
+fn a_key_past_its_end_is_not_tried() {
+    let all = golden();
+    let case = all.iter().find(|case| case["preset"] == "github").unwrap();
+    let mut sent = Sent::of(case);
+    let mut text = key(case["key"].as_str().unwrap());
+    text.not_after = Some(Timestamp(sent.at * 1000));
+    sent.scheme = Scheme::new(form_of(case), &[text], TOLERANCE, Stale::Refuse).unwrap();
+    sent.received(sent.at).unwrap();
+    assert_eq!(
+        sent.received(sent.at + 1),
+        Err(SignatureRefusal::NoUsableKey)
+    );
+    assert!(!sent.scheme.any_usable(Timestamp(sent.at * 1000 + 1)));
+}
+
+#[test]
+fn a_stale_request_is_taken_where_the_source_says_so_and_never_one_from_ahead() {
+    let all = golden();
+    for name in ["stripe", "slack"] {
+        let case = all.iter().find(|case| case["preset"] == name).unwrap();
+        let mut sent = Sent::of(case);
+        let keys = [key(case["key"].as_str().unwrap())];
+        let horizon = Duration::from_secs(3600);
+        let stale = Stale::Accept { horizon };
+        sent.scheme = Scheme::new(form_of(case), &keys, TOLERANCE, stale).unwrap();
+        assert_eq!(sent.received(sent.at + 3600).unwrap().stale_by, Some(3600));
+        assert!(sent.received(sent.at + 3601).is_err());
+        assert!(sent.received(sent.at - 301).is_err());
+    }
+}
+
+#[test]
+fn a_sender_that_proves_nothing_is_taken_by_its_strength() {
+    let settings = Settings {
+        algorithm: Some("none"),
+        ..Settings::default()
+    };
+    let form = settings.compile().unwrap();
+    let scheme = Scheme::new(form, &[], TOLERANCE, Stale::Refuse).unwrap();
+    assert_eq!(scheme.signature_header(), None);
+    let head = Head {
+        method: "POST",
+        url: None,
+        signature: None,
+        more: &[],
+    };
+    let verified = scheme
+        .authenticate(head, RawBody::new(b"{}"), Timestamp(0))
+        .unwrap();
+    assert_eq!(verified.proof().strength, Strength::None);
+}
+
+// ── settings ──
+
+#[track_caller]
+fn faults(settings: &Value, expected: &[(&str, &str)]) {
+    let mut of = Settings::default();
+    for (name, text) in settings.as_object().unwrap() {
+        *of.slot(name).unwrap() = text.as_str();
+    }
+    let faults = of.compile().map(|_| ()).unwrap_err();
+    let found: Vec<(&str, &str)> = faults
+        .iter()
+        .map(|f| (f.setting, f.problem.as_str()))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn each_fault_of_a_form_is_named_all_at_once() {
+    use serde_json::json;
+    faults(&json!({}), &[("algorithm", "is missing")]);
+    faults(
+        &json!({"algorithm": "rsa"}),
+        &[(
+            "algorithm",
+            "isn't one of hmac-sha256, hmac-sha1, hmac-sha512, ed25519, token, basic, none",
+        )],
+    );
+    faults(
+        &json!({"algorithm": "hmac-sha256", "encoding": "base32", "separator": "ab", "signed": "{body", "key_encoding": "whpk", "timestamp_unit": "days"}),
+        &[
+            ("header", "is missing"),
+            (
+                "timestamp_unit",
+                "needs timestamp_header or timestamp_prefix",
+            ),
+            ("timestamp_unit", "isn't one of seconds, milliseconds"),
+            (
+                "separator",
+                "isn't one character that is neither letter nor digit",
+            ),
+            ("encoding", "isn't one of hex, base64, base64url"),
+            ("key_encoding", "isn't one of text, hex, base64, whsec"),
+            (
+                "signed",
+                "has a brace that isn't around body, timestamp, id, url or method ({{ and }} stand for braces)",
+            ),
+        ],
+    );
+    faults(
+        &json!({"algorithm": "hmac-sha256", "header": "x-sig", "id_header": "x-id", "timestamp_header": "x-sig"}),
+        &[
+            (
+                "timestamp_header",
+                "is the header of another setting as well",
+            ),
+            ("id_header", "isn't covered: signed has no {id}"),
+            (
+                "timestamp_header",
+                "isn't covered: signed has no {timestamp}",
+            ),
+        ],
+    );
+    faults(
+        &json!({"algorithm": "hmac-sha256", "header": "x sig", "signed": "{id}.{timestamp}.{body}"}),
+        &[
+            ("header", "isn't the name of a header"),
+            ("signed", "covers {id}: that needs id_header"),
+            (
+                "signed",
+                "covers {timestamp}: that needs timestamp_header or timestamp_prefix",
+            ),
+        ],
+    );
+    faults(
+        &json!({"algorithm": "hmac-sha256", "header": "x-sig", "timestamp_prefix": "t=", "signed": "{timestamp}.{body}"}),
+        &[("timestamp_prefix", "needs a separator")],
+    );
+    faults(
+        &json!({"algorithm": "token", "signed": "{body}", "encoding": "hex"}),
+        &[
+            ("encoding", "doesn't go with algorithm = \"token\""),
+            ("signed", "doesn't go with algorithm = \"token\""),
+        ],
+    );
+}
+
+#[test]
+fn a_key_that_isnt_one_of_its_algorithm_says_why() {
+    let problem = |algorithm: &str, encoding: &str, text: &str| {
+        let settings = Settings {
+            algorithm: Some(algorithm),
+            header: (algorithm != "basic").then_some("x-sig"),
+            key_encoding: (!encoding.is_empty()).then_some(encoding),
+            ..Settings::default()
+        };
+        let form = settings.compile().unwrap();
+        let scheme = Scheme::new(form, &[key(text)], TOLERANCE, Stale::Refuse);
+        scheme.map(|_| ()).unwrap_err()[0].1
+    };
+    assert_eq!(
+        problem("hmac-sha256", "", "short"),
+        KeyProblem::Short { bytes: 5 }
+    );
+    assert_eq!(problem("hmac-sha1", "hex", "0g"), KeyProblem::NotHex);
+    assert_eq!(problem("hmac-sha1", "hex", "012"), KeyProblem::NotHex);
+    assert_eq!(problem("hmac-sha512", "base64", "?"), KeyProblem::NotBase64);
+    assert_eq!(
+        problem("hmac-sha256", "whsec", "AAAA"),
+        KeyProblem::Prefix("whsec_")
+    );
+    assert_eq!(
+        problem("hmac-sha256", "whsec", "whsec_"),
+        KeyProblem::Short { bytes: 0 }
+    );
+    assert_eq!(
+        problem("ed25519", "whpk", "whsec_AAAA"),
+        KeyProblem::Prefix("whpk_")
+    );
+    assert_eq!(problem("ed25519", "", "AAAA"), KeyProblem::NotAPoint);
+    // The neutral point: with it, one signature fits every message.
+    let neutral = format!("01{}", "00".repeat(31));
+    assert_eq!(problem("ed25519", "hex", &neutral), KeyProblem::NotAPoint);
+    assert_eq!(
+        problem("token", "", "short"),
+        KeyProblem::Short { bytes: 5 }
+    );
+    assert_eq!(
+        problem("basic", "", "password-without-user"),
+        KeyProblem::NotUserAndPassword
+    );
+}
+
+#[test]
+fn nothing_of_a_key_shows_in_debug() {
+    for case in golden() {
+        let debug = format!("{:?}", Sent::of(&case).scheme);
+        assert!(!debug.contains(case["key"].as_str().unwrap()), "{debug}");
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_header_makes_it_panic_and_none_is_authentic(header in "(t=|v1=|v1,|v1a,|v0=|sha256=|Basic |[0-9a-f]{64}|[,; =]|\\PC){0,12}", time in "\\PC{0,12}", body in "\\PC{0,20}") {
+            for case in golden() {
+                let mut sent = Sent::of(&case);
+                let name = sent.scheme.signature_header().unwrap().to_owned();
+                sent = sent.set(&name, Some(&header));
+                if let Some(clock) = sent.scheme.form().time_header().map(str::to_owned) {
+                    sent = sent.set(&clock, Some(&time));
+                }
+                sent.body = body.clone().into_bytes();
+                prop_assert!(sent.received(sent.at).is_err());
+            }
+        }
+    }
+}
