@@ -1213,6 +1213,9 @@ fn an_event_that_could_not_be_deduped_says_so_and_has_no_sequence() {
         expected: &expected,
         phi: &phi,
         scratch: &scratch,
+        webhook: None,
+        zone: rxgate::time::Zone::default(),
+        auth: "signature",
         traceparent: None,
     };
     let decoded = Provider::Osigu

@@ -152,6 +152,9 @@ pub(crate) fn read_as(
         expected,
         phi,
         scratch: &scratch,
+        webhook: None,
+        zone: rxgate::time::Zone::default(),
+        auth: "signature",
         traceparent: None,
     };
     let decoded = Provider::Osigu.read(&verified, context)?;
