@@ -157,12 +157,24 @@ mod tests {
             "2025-01-29T12:19:46+05:30",
             "2025-01-29T06:49:46Z",
         ] {
-            assert_eq!(told(sent).as_deref(), Some("2025-01-29T06:49:46Z"), "{sent}");
+            assert_eq!(
+                told(sent).as_deref(),
+                Some("2025-01-29T06:49:46Z"),
+                "{sent}"
+            );
         }
         let early = Zone::parse("-03:30").unwrap_or_default();
         let at = early.to_utc("2025-12-31 22:00:00");
         assert_eq!(at.as_deref(), Some("2026-01-01T01:30:00Z"));
-        for wrong in ["", "2025-01-29", "2025-01-29 12:19", "2025-02-30 12:00:00", "29-01-2025 12:19:46", "2025-01-29  12:19:46", "é025-01-29 12:19:46"] {
+        for wrong in [
+            "",
+            "2025-01-29",
+            "2025-01-29 12:19",
+            "2025-02-30 12:00:00",
+            "29-01-2025 12:19:46",
+            "2025-01-29  12:19:46",
+            "é025-01-29 12:19:46",
+        ] {
             assert_eq!(told(wrong), None, "{wrong}");
         }
     }
@@ -178,7 +190,19 @@ mod tests {
         ] {
             assert_eq!(Zone::parse(text).map(Zone::offset).as_deref(), Some(offset));
         }
-        for wrong in ["", "+", "05:30", "+5:30", "+05:60", "+14:01", "+0530", "UTC", "Asia/Calcutta", "Europe/Berlin", "+05:3\u{663}"] {
+        for wrong in [
+            "",
+            "+",
+            "05:30",
+            "+5:30",
+            "+05:60",
+            "+14:01",
+            "+0530",
+            "UTC",
+            "Asia/Calcutta",
+            "Europe/Berlin",
+            "+05:3\u{663}",
+        ] {
             assert_eq!(Zone::parse(wrong), None, "{wrong}");
         }
     }

@@ -345,13 +345,16 @@ impl Progress {
         } else {
             Ordering::InOrder
         };
-        // What has no effect leaves the round as it is, though it is counted: in doubt the same words said again are another event.
+        // A rejection or re-assignment of no effect leaves the round as it is. It is counted all the same: in doubt the same words said again are another event.
         let sound = matches!(ordering, Ordering::InOrder | Ordering::Early);
         let begins = round != self.round && sound;
         if begins {
-            self.seen = 0;
+            // What it follows stays: coming twice, it isn't early the second time.
+            self.seen &= node.follows;
         }
-        self.seen |= 1u16.checked_shl(number.into()).unwrap_or(0);
+        if sound || !node.counts {
+            self.seen |= 1u16.checked_shl(number.into()).unwrap_or(0);
+        }
         self.round = round;
         self.last = number.saturating_add(1);
         Placed {
@@ -364,14 +367,7 @@ impl Progress {
     }
 
     /// How an event stands now that was taken in before, as one of `round`. Nothing is taken in: a rejection that is tried again must not begin another round.
-    pub fn again(
-        &self,
-        life: Life,
-        number: u8,
-        at: Timestamp,
-        version: u32,
-        round: u16,
-    ) -> Placed {
+    pub fn again(&self, life: Life, number: u8, at: Timestamp, version: u32, round: u16) -> Placed {
         let mut copy = *self;
         copy.last = number.saturating_add(1);
         let placed = copy.take(life, number, at, version);

@@ -170,14 +170,6 @@ impl<'p, 'a> Fields<'p, 'a> {
         self.optional(field, "string or number", read_scalar)
     }
 
-    /// The same, with something in it that can stand in a CloudEvents attribute.
-    pub fn scalar_attribute(&self, field: &str) -> Option<Cow<'a, str>> {
-        let expected = "string of 1 to 256 printable characters, or number";
-        self.optional(field, expected, |raw| {
-            read_scalar(raw).filter(|text| fits_attribute(text))
-        })
-    }
-
     /// An optional yes or no: `true`, `1`, or a string of either.
     pub fn flag(&self, field: &str) -> Option<bool> {
         self.optional(field, "boolean", |raw| match raw.get().trim_matches('"') {
@@ -371,7 +363,8 @@ fn read_instant(raw: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-fn fits_attribute(text: &str) -> bool {
+/// Whether a text can stand in a CloudEvents attribute: it has 1 to 256 characters, none of them a control character.
+pub(crate) fn fits_attribute(text: &str) -> bool {
     !text.is_empty()
         && text.chars().take(MAX_ID_CHARS + 1).count() <= MAX_ID_CHARS
         && !text.chars().any(char::is_control)

@@ -16,4 +16,5 @@ pub use canonical::{
 };
 pub(crate) use decode::sorted_form;
 pub use decode::{Document, MAX_DEPTH, Malformed, Object, decode};
+pub(crate) use fields::fits_attribute;
 pub use fields::{Fields, Invalid, MAX_ELEMENTS, MAX_NOTES, Note, Notes};

@@ -248,7 +248,11 @@ impl Policy {
     }
 
     /// What is left of a value of our own making that tells what a field of this class would.
-    pub(crate) fn apply<'v>(&self, class: Class, value: &'v str) -> Option<std::borrow::Cow<'v, str>> {
+    pub(crate) fn apply<'v>(
+        &self,
+        class: Class,
+        value: &'v str,
+    ) -> Option<std::borrow::Cow<'v, str>> {
         match self.actions.of(class) {
             Action::Pass => Some(value.into()),
             Action::Drop => None,

@@ -19,7 +19,7 @@ use crate::event::phi::{Class, Field, Policy, Shape, redact};
 use crate::event::{
     Attributes, Bill, Data, Document, Entity, Fields, Invalid, Item, Malformed, Notes, OrderData,
     OrderDelivery, Patient, Payment, Person, Pharmacy, Prescriber, Reason, State, Total,
-    UnknownData, decode, sorted_form,
+    UnknownData, decode, fits_attribute, sorted_form,
 };
 use crate::time::{Timestamp, Zone};
 
@@ -34,11 +34,7 @@ struct Kind {
     state: Option<(u8, State)>,
 }
 
-const fn kind(
-    webhook: &'static str,
-    canonical: &'static str,
-    state: Option<(u8, State)>,
-) -> Kind {
+const fn kind(webhook: &'static str, canonical: &'static str, state: Option<(u8, State)>) -> Kind {
     Kind {
         webhook,
         canonical,
@@ -116,11 +112,23 @@ const NO_DATE: &str = "1900-01-01";
 
 /// Fields that may differ between two sendings of one event, each with the reason. Of these only counts whether they hold anything: in doubt two events, never one. Whatever tells
 /// of a rider is not among them: shipped without a rider, and then with one, are two events.
-pub(super) const VOLATILE: [(&str, &str); 4] = [
-    ("chemist_details", "what the portal knows of the pharmacy, as it is when it sends: opening hours change on their own"),
-    ("bill-pdf-url", "a link that may be signed anew for each sending"),
-    ("invoice_pdf", "a link that may be signed anew for each sending"),
-    ("direct_payment_url", "a link that may be made anew for each sending"),
+const VOLATILE: [(&str, &str); 4] = [
+    (
+        "chemist_details",
+        "what the portal knows of the pharmacy, as it is when it sends: opening hours change on their own",
+    ),
+    (
+        "bill-pdf-url",
+        "a link that may be signed anew for each sending",
+    ),
+    (
+        "invoice_pdf",
+        "a link that may be signed anew for each sending",
+    ),
+    (
+        "direct_payment_url",
+        "a link that may be made anew for each sending",
+    ),
 ];
 
 const fn none(name: &'static str) -> Field {
@@ -230,7 +238,8 @@ fn read_event<'a>(
     let document = decode(verified).map_err(Refusal::Malformed)?;
     let notes = Notes::of_sent(context.phi);
     let order = Fields::root(document.object, &notes);
-    let kind = what_happened(&order, context.webhook)?;
+    let words = [NATURE, STATUS].map(|field| order.text(field));
+    let kind = what_happened(&words, context.webhook)?;
     // What is checked, claimed and routed by is read from the document as it was sent.
     let sent = Sheet {
         order: &order,
@@ -239,10 +248,17 @@ fn read_event<'a>(
     };
     let mut content = sent.content(kind, document.raw)?;
     let entity = content.subject.clone();
-    let chemist = order.scalar_attribute("chemist_id");
-    let event = kind.map_or("", |kind| kind.webhook);
-    let key = base_key(&order, event);
-    let step = kind.map_or_else(Step::default, |kind| step(kind, &order));
+    let mut step = Step::default();
+    let mut chemist = None;
+    if let (Some(kind), Data::Order(data)) = (kind, &content.data) {
+        step = step_of(kind, data);
+        chemist = data.pharmacy.as_ref().and_then(|it| it.id.clone());
+    }
+    if chemist.as_deref().is_some_and(|id| !fits_attribute(id)) {
+        order.note("chemist_id", "string of 1 to 256 printable characters");
+        chemist = None;
+    }
+    let key = base_key(&order, kind.map_or("", |kind| kind.webhook));
     if context.phi.redacts() {
         content = read_redacted(document.raw, kind, &notes, context)?;
     }
@@ -257,12 +273,12 @@ fn read_event<'a>(
         datacontenttype: "application/json",
         dataschema: context.phi.variant().urn(canonical),
         rxprovider: "evitalrx",
-        rxeventtype: event_type(kind, &order, context.webhook),
+        rxeventtype: event_type(kind, words, context.webhook),
         rxenvironment: None,
         rxapiversion: None,
         rxauth: context.auth,
         rxkeyid: verified.proof().key.as_str(),
-        rxpharmacy: kind.and(chemist),
+        rxpharmacy: chemist,
         rxbranch: None,
         rxemittedat: None,
         traceparent: context.traceparent,
@@ -286,11 +302,10 @@ fn read_event<'a>(
 
 /// By the path, or else by the body's own words. All that tell anything have to agree. A path that names a webhook we don't know is an event we don't know.
 fn what_happened(
-    order: &Fields<'_, '_>,
+    [nature, status]: &[Text<'_>; 2],
     webhook: Option<&str>,
 ) -> Result<Option<&'static Kind>, Refusal> {
-    let words = [NATURE, STATUS].map(|field| {
-        let value = order.text(field);
+    let words = [(NATURE, nature), (STATUS, status)].map(|(field, value)| {
         WORDS
             .iter()
             .find(|word| word.field == field && value.as_deref() == Some(word.value))
@@ -325,7 +340,7 @@ fn what_happened(
 /// The sender's own word for the event, as far as there is one.
 fn event_type<'a>(
     kind: Option<&Kind>,
-    order: &Fields<'_, 'a>,
+    words: [Text<'a>; 2],
     webhook: Option<&'a str>,
 ) -> Cow<'a, str> {
     let is_name = |name: &&str| {
@@ -337,21 +352,24 @@ fn event_type<'a>(
     match (kind, webhook.filter(is_name)) {
         (Some(kind), _) => kind.webhook.into(),
         (None, Some(webhook)) => webhook.into(),
-        (None, None) => order
-            .attribute(NATURE)
-            .or_else(|| order.attribute(STATUS))
-            .unwrap_or_else(|| "unknown".into()),
+        (None, None) => {
+            let mut words = words.into_iter().flatten();
+            words
+                .find(|word| fits_attribute(word))
+                .unwrap_or_else(|| "unknown".into())
+        }
     }
 }
 
 /// Its place in the life of the order. The instant isn't told.
-fn step(kind: &Kind, order: &Fields<'_, '_>) -> Step {
-    let life = match order.text("delivery_type").as_deref() {
+fn step_of(kind: &Kind, order: &OrderData<'_>) -> Step {
+    let delivery = order.delivery.as_ref().and_then(|it| it.r#type.as_deref());
+    let life = match delivery {
         Some("pickup") => Life::OrderPickup,
         _ => Life::OrderDelivery,
     };
-    let is_final =
-        kind.webhook == "order-rejected" && order.flag("is_final_rejection") == Some(true);
+    let is_final = kind.webhook == "order-rejected"
+        && order.reason.as_ref().and_then(|it| it.r#final) == Some(true);
     let name = if is_final {
         FINALLY_REJECTED
     } else {
@@ -448,11 +466,7 @@ struct Sheet<'s, 'a> {
 }
 
 impl<'a> Sheet<'_, 'a> {
-    fn content(
-        &self,
-        kind: Option<&Kind>,
-        original: &'a RawValue,
-    ) -> Result<Content<'a>, Invalid> {
+    fn content(&self, kind: Option<&Kind>, original: &'a RawValue) -> Result<Content<'a>, Invalid> {
         if kind.is_none() {
             return Ok(Content {
                 data: Data::Unknown(UnknownData {
@@ -481,10 +495,12 @@ impl<'a> Sheet<'_, 'a> {
                 ..Entity::default()
             },
             patient: self.patient(),
-            prescriber: self.text("doctor_name", Class::Contact).map(|name| Prescriber {
-                name: Some(name),
-                ..Prescriber::default()
-            }),
+            prescriber: self
+                .text("doctor_name", Class::Contact)
+                .map(|name| Prescriber {
+                    name: Some(name),
+                    ..Prescriber::default()
+                }),
             pharmacy: self.pharmacy(),
             items: self.items(),
             // "The summation of all item price": what is paid, without shipping. `amount` is the same before the discount.

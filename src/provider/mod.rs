@@ -179,7 +179,9 @@ impl Provider {
         let types: Vec<_> = match self {
             Self::Osigu => {
                 let kinds = osigu::KINDS.iter();
-                kinds.map(|kind| (kind.event_type, kind.canonical)).collect()
+                kinds
+                    .map(|kind| (kind.event_type, kind.canonical))
+                    .collect()
             }
             Self::Evitalrx => evitalrx::event_types().collect(),
             Self::PhilCallback => phil::event_types().collect(),
@@ -190,7 +192,9 @@ impl Provider {
     /// The names that a source's path may end in, each a webhook that tells what happened; none if the sender has one endpoint for all.
     pub fn webhooks(self) -> Vec<&'static str> {
         match self {
-            Self::Evitalrx => evitalrx::event_types().map(|(webhook, _)| webhook).collect(),
+            Self::Evitalrx => evitalrx::event_types()
+                .map(|(webhook, _)| webhook)
+                .collect(),
             Self::Osigu | Self::PhilCallback => Vec::new(),
         }
     }
@@ -220,7 +224,9 @@ impl Provider {
 
 /// SHA-256 over `parts`, each with its length before it, so that no two lists of parts run into each other; one that isn't there is told from an empty one.
 fn digest(name: &str, parts: &[Option<&[u8]>]) -> [u8; 32] {
-    let mut hash = Sha256::new().chain_update(name.as_bytes()).chain_update([0]);
+    let mut hash = Sha256::new()
+        .chain_update(name.as_bytes())
+        .chain_update([0]);
     for part in parts {
         match part {
             Some(bytes) => {

@@ -85,10 +85,7 @@ pub(super) static DOCUMENTED: [Field; 14] = [
     ("metadata", Shape::Object(&METADATA)),
     (
         "error",
-        Shape::Object(&[
-            none("type"),
-            ("description", Shape::Value(Class::FreeText)),
-        ]),
+        Shape::Object(&[none("type"), ("description", Shape::Value(Class::FreeText))]),
     ),
     ("prescription", Shape::Object(&PRESCRIPTION)),
     PATIENT,
@@ -175,9 +172,14 @@ fn read_callback<'a>(
     let request_id = required(&callback, "requestID")?;
     let metadata = callback.required_object("metadata")?;
     let response_type = required(&metadata, "responseType")?;
-    let response_id = metadata.scalar("responseID");
     let responded = metadata.instant("responseTimestamp");
     let kind = KINDS.iter().find(|kind| kind.event_type == response_type);
+    // What is checked, claimed and routed by is read from the document as it was sent.
+    let mut content = content(kind, &callback, document.raw)?;
+    let response_id = match &content.data {
+        Data::Transfer(data) => data.entity.response_id.clone(),
+        _ => metadata.scalar("responseID"),
+    };
     let key = digest(
         "phil-callback",
         &[
@@ -186,8 +188,6 @@ fn read_callback<'a>(
             response_id.as_deref().map(str::as_bytes),
         ],
     );
-    // What is checked, claimed and routed by is read from the document as it was sent.
-    let mut content = content(kind, &callback, document.raw)?;
     let entity = content.subject.clone();
     let at = responded.as_deref().and_then(Timestamp::parse_rfc3339);
     let step = kind.map_or_else(Step::default, |kind| step(kind, at.unwrap_or_default()));

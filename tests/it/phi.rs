@@ -166,7 +166,7 @@ fn marked(event_type: &str) -> (Vec<u8>, Vec<Mark>) {
 }
 
 /// Whether `mark` shows in `text`, in any of the usual encodings.
-fn shows(text: &str, mark: &str) -> bool {
+pub(crate) fn shows(text: &str, mark: &str) -> bool {
     let bytes = mark.as_bytes();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
