@@ -194,9 +194,9 @@ pub enum Data<'a> {
     /// `rx.unknown`
     Unknown(UnknownData<'a>),
     /// `rx.order.*`
-    Order(OrderData<'a>),
+    Order(Box<OrderData<'a>>),
     /// `rx.transfer.*`
-    Transfer(TransferData<'a>),
+    Transfer(Box<TransferData<'a>>),
     /// `rx.transfer.callback_missing`
     CallbackMissing(CallbackMissingData<'a>),
 }

@@ -480,7 +480,7 @@ impl<'a> Sheet<'_, 'a> {
         }
         let id = self.order.entity_id("id")?;
         let subject = id.as_deref().map(|id| format!("order/{id}"));
-        let data = Data::Order(self.order_data(id, original));
+        let data = Data::Order(Box::new(self.order_data(id, original)));
         Ok(Content { data, subject })
     }
 

@@ -304,7 +304,7 @@ fn content<'a>(
     let nested = callback.object("prescription");
     let rx = nested.as_ref().unwrap_or(callback);
     let error = callback.object("error");
-    let data = Data::Transfer(TransferData {
+    let data = Data::Transfer(Box::new(TransferData {
         entity: Entity {
             r#type: "transfer",
             id,
@@ -327,7 +327,7 @@ fn content<'a>(
         notes: Vec::new(),
         redacted: false,
         original,
-    });
+    }));
     Ok(Content { data, subject })
 }
 
