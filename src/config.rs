@@ -1,6 +1,7 @@
 //! The configuration: parsed once, every fault named by its path, all at once. A faulty source doesn't stop the others.
 
 mod sender;
+mod unsigned;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +20,9 @@ use crate::delivery::{
 };
 use crate::event::phi::{Action, Actions, Class, MIN_PHI_KEY_BYTES, Policy, PolicyFault};
 use crate::provider::{Expectations, Provider, RetryPolicy, UNKNOWN_TYPE};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
+use sender::ONLY_CONFIGURED;
+use unsigned::{ONLY_EVITALRX, ONLY_PHIL};
 
 /// No body above this is ever taken.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -94,6 +97,8 @@ pub struct Source {
     pub provider: Provider,
     /// How its requests are authenticated.
     pub scheme: Authentication,
+    /// Where times without a zone were written.
+    pub zone: Zone,
     /// What its events have to be.
     pub expected: Expectations,
     /// What becomes of patient data.
@@ -564,28 +569,53 @@ impl Parser<'_> {
                 "event",
                 "types",
                 "accept_unsigned",
+                "path_tokens",
+                "header",
+                "basic",
+                "addresses",
+                "zone",
+                "authorization_scheme",
             ],
         )?;
         let providers = Provider::ALL.map(Provider::name);
         let provider = self
             .choice(&table, "provider", &providers, true)
             .and_then(|name| Provider::ALL.into_iter().find(|p| p.name() == name));
-        let is_configured = provider == Some(Provider::Configured);
+        let is = |kind| provider == Some(kind);
+        let is_osigu = provider.is_none() || is(Provider::Osigu);
         let environments = ["sandbox", "production"];
-        let environment = self.choice(&table, "environment", &environments, !is_configured);
-        let (keys, configured) = if is_configured {
-            for name in ["provider_slug", "accept_api_versions"] {
-                if table.get(name).is_some() {
-                    self.fault(&table.at(name), "is for provider = \"osigu\"");
-                }
+        let environment = self.choice(&table, "environment", &environments, is_osigu);
+        if !is_osigu {
+            self.not_for(&table, &["provider_slug", "accept_api_versions"], "osigu");
+        }
+        if !is(Provider::Configured) {
+            self.not_for(&table, &ONLY_CONFIGURED, "configured");
+        }
+        if !is(Provider::Evitalrx) {
+            self.not_for(&table, &ONLY_EVITALRX, "evitalrx");
+        }
+        if !is(Provider::PhilCallback) {
+            self.not_for(&table, &ONLY_PHIL, "phil-callback");
+        }
+        if !is(Provider::Configured) && !is(Provider::Evitalrx) {
+            let only = "configured\" or \"evitalrx";
+            self.not_for(&table, &["accept_unsigned"], only);
+        }
+        let zone = self.zone(&table);
+        let mut unsigned = None;
+        let mut configured = None;
+        let mut keys = None;
+        match provider {
+            Some(Provider::Configured) => configured = Some(self.configured(&table)),
+            Some(Provider::Evitalrx) => {
+                self.not_for(&table, &["keys"], "osigu");
+                unsigned = Some(self.door(&table));
             }
-            (None, Some(self.configured(&table)))
-        } else {
-            self.not_configured(&table);
-            (self.keys(&table, "keys", MIN_KEY_BYTES), None)
-        };
+            Some(Provider::PhilCallback) => unsigned = Some(self.authorization(&table)),
+            Some(Provider::Osigu) | None => keys = self.keys(&table, "keys", MIN_KEY_BYTES),
+        }
         let form = configured.as_ref().and_then(|c| c.form.as_ref());
-        let timeless = form.is_some_and(|form| !form.has_time());
+        let timeless = unsigned.is_some() || form.is_some_and(|form| !form.has_time());
         if timeless {
             for name in ["tolerance_seconds", "stale"] {
                 if table.get(name).is_some() {
@@ -663,6 +693,7 @@ impl Parser<'_> {
         }
         api_versions.extend(provider.api_versions().iter().map(|&v| v.to_owned()));
         let (scheme, sender) = match configured {
+            _ if unsigned.is_some() => (unsigned.flatten(), None),
             Some(mut configured) => {
                 let sender = configured.sender.take();
                 (self.scheme(configured, tolerance, stale), sender)
@@ -686,6 +717,7 @@ impl Parser<'_> {
             id,
             provider,
             scheme: scheme?,
+            zone,
             expected,
             phi: phi?,
             max_body,

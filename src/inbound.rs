@@ -9,6 +9,10 @@ pub struct Inbound<'a> {
     pub method: &'a str,
     /// The `{source}` of the path.
     pub source: &'a str,
+    /// What stands behind it in the path, as it was requested.
+    pub path: Option<&'a str>,
+    /// The sender's address, as the platform has it.
+    pub address: Option<&'a str>,
     /// How far receiving got.
     pub received: Received,
     /// The URL as it was requested, where the source's scheme covers it.

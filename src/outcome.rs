@@ -59,6 +59,8 @@ pub enum Outcome {
     SignatureMalformed,
     /// No key of the source made the signature.
     SignatureMismatch,
+    /// The request comes from an address that isn't the sender's.
+    AddressNotAllowed,
     /// The signature holds, and its time is too far from ours.
     TimestampOutOfTolerance,
     /// The origin didn't take it this time.
@@ -116,7 +118,7 @@ const fn spec(status: u16, code: &'static str, level: Level, retry_after: Option
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Delivered,
         Self::Enqueued,
         Self::DeadLettered,
@@ -133,6 +135,7 @@ impl Outcome {
         Self::SignatureMissing,
         Self::SignatureMalformed,
         Self::SignatureMismatch,
+        Self::AddressNotAllowed,
         Self::TimestampOutOfTolerance,
         Self::DeliveryFailed,
         Self::DeliveryTimedOut,
@@ -170,6 +173,7 @@ impl Outcome {
             Self::SignatureMissing        => spec(401, "signature_missing",          Warn,  None),
             Self::SignatureMalformed      => spec(401, "signature_malformed",        Warn,  None),
             Self::SignatureMismatch       => spec(401, "signature_mismatch",         Warn,  None),
+            Self::AddressNotAllowed       => spec(403, "address_not_allowed",        Warn,  None),
             Self::TimestampOutOfTolerance => spec(401, "timestamp_out_of_tolerance", Error, None),
             Self::DeliveryFailed          => spec(502, "delivery_failed",            Error, None),
             Self::DeliveryTimedOut        => spec(504, "delivery_timed_out",         Error, Some(15)),
@@ -216,6 +220,7 @@ impl Outcome {
                 | Self::SignatureMissing
                 | Self::SignatureMalformed
                 | Self::SignatureMismatch
+                | Self::AddressNotAllowed
         )
     }
 }

@@ -10,7 +10,7 @@ mod seal;
 mod timestamped;
 
 use crate::time::Timestamp;
-use scheme::{Head, Scheme};
+use scheme::{Door, Head, Scheme};
 
 pub use body::{Proof, RawBody, Strength, Verified};
 pub use keyring::{Key, KeyFault, KeyId, Keyring, MAX_KEYS, MIN_KEY_BYTES};
@@ -27,6 +27,8 @@ pub enum Authentication {
     Timestamped(TimestampedHmac),
     /// One that the settings make.
     Configured(Box<Scheme>),
+    /// Nothing is signed.
+    Unsigned(Box<Door>),
 }
 
 impl Authentication {
@@ -40,6 +42,7 @@ impl Authentication {
         match self {
             Self::Timestamped(scheme) => scheme.authenticate(head.signature, body, now),
             Self::Configured(scheme) => scheme.authenticate(head, body, now),
+            Self::Unsigned(door) => door.authenticate(head, body, now),
         }
     }
 
@@ -48,13 +51,14 @@ impl Authentication {
         match self {
             Self::Timestamped(_) => Some("x-osigu-signature"),
             Self::Configured(scheme) => scheme.signature_header(),
+            Self::Unsigned(door) => door.header(),
         }
     }
 
     /// The other headers that are read, in order.
     pub fn more_headers(&self) -> impl Iterator<Item = &str> {
         let scheme = match self {
-            Self::Timestamped(_) => None,
+            Self::Timestamped(_) | Self::Unsigned(_) => None,
             Self::Configured(scheme) => Some(scheme),
         };
         scheme.into_iter().flat_map(|scheme| scheme.more_headers())
@@ -63,8 +67,29 @@ impl Authentication {
     /// Whether the URL is read.
     pub fn reads_url(&self) -> bool {
         match self {
-            Self::Timestamped(_) => false,
+            Self::Timestamped(_) | Self::Unsigned(_) => false,
             Self::Configured(scheme) => scheme.reads_url(),
+        }
+    }
+
+    /// Whether more of the path than the source's name is read.
+    pub fn reads_path(&self) -> bool {
+        matches!(self, Self::Unsigned(_))
+    }
+
+    /// Whether there is such a source, to whoever asks at this path.
+    pub fn admits(&self, path: Option<&str>, now: Timestamp) -> bool {
+        match self {
+            Self::Unsigned(door) => door.admits(path, now),
+            _ => true,
+        }
+    }
+
+    /// What the path says of the event.
+    pub fn webhook<'p>(&self, path: Option<&'p str>) -> Option<&'p str> {
+        match self {
+            Self::Unsigned(door) => door.webhook(path),
+            _ => None,
         }
     }
 
@@ -73,12 +98,16 @@ impl Authentication {
         match self {
             Self::Timestamped(scheme) => scheme.keys.usable(now).next().is_some(),
             Self::Configured(scheme) => scheme.any_usable(now),
+            Self::Unsigned(door) => door.any_usable(now),
         }
     }
 
     /// The headers to pass on with the sender's own bytes, by name: those that prove something, and are no secret themselves.
     pub(crate) fn to_pass_on<'h>(&'h self, head: &Head<'h>) -> Vec<(&'h str, &'h str)> {
         let Self::Configured(scheme) = self else {
+            if let Self::Unsigned(_) = self {
+                return Vec::new();
+            }
             let of_signature = self.signature_header().zip(head.signature);
             return of_signature.into_iter().collect();
         };

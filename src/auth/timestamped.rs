@@ -44,6 +44,8 @@ pub struct TimestampedHmac<M = HmacSha256> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignatureRefusal {
+    /// The request comes from an address that isn't the sender's.
+    AddressNotAllowed,
     /// There is no signature header.
     Missing,
     /// The header is not of the scheme's form.

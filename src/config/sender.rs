@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Parser, Table};
-use crate::auth::scheme::{Algorithm, Form, KeyText, SETTINGS, Scheme};
+use crate::auth::scheme::{Algorithm, Form, KeyProblem, KeyText, SETTINGS, Scheme};
 use crate::auth::{Authentication, KeyId, MAX_KEYS, Stale};
 use crate::event::Pointer;
 use crate::provider::RetryPolicy;
@@ -15,8 +15,7 @@ use crate::provider::preset::{PRESETS, Preset, preset};
 use crate::time::Timestamp;
 
 /// The settings that only such a source has.
-pub(super) const ONLY_CONFIGURED: [&str; 5] =
-    ["preset", "scheme", "event", "types", "accept_unsigned"];
+pub(super) const ONLY_CONFIGURED: [&str; 4] = ["preset", "scheme", "event", "types"];
 const API_KEY: &str = "api_key";
 
 /// What the settings say of a sender. What is faulty is `None`.
@@ -31,12 +30,22 @@ pub(super) struct Configured<'t> {
 }
 
 /// A key, and where it stands.
-struct NamedKey<'t> {
-    path: String,
-    secret: &'t str,
+pub(super) struct NamedKey<'t> {
+    pub(super) path: String,
+    pub(super) secret: &'t str,
     id: KeyId,
     not_after: Option<Timestamp>,
-    value: String,
+    pub(super) value: String,
+}
+
+impl NamedKey<'_> {
+    pub(super) fn text(&self) -> KeyText<'_> {
+        KeyText {
+            id: self.id.clone(),
+            not_after: self.not_after,
+            text: &self.value,
+        }
+    }
 }
 
 impl Parser<'_> {
@@ -59,7 +68,7 @@ impl Parser<'_> {
                 }
                 (Vec::new(), true)
             }
-            _ => self.named_keys(table),
+            _ => self.named_keys(table, "keys"),
         };
         let sender = self.sender(table, preset, form.as_ref());
         Configured {
@@ -71,15 +80,6 @@ impl Parser<'_> {
         }
     }
 
-    /// Settings of a configured sender at a source of another.
-    pub(super) fn not_configured(&mut self, table: &Table<'_>) {
-        for name in ONLY_CONFIGURED {
-            if table.get(name).is_some() {
-                self.fault(&table.at(name), "is for provider = \"configured\"");
-            }
-        }
-    }
-
     /// The scheme, with its keys.
     pub(super) fn scheme(
         &mut self,
@@ -88,22 +88,11 @@ impl Parser<'_> {
         stale: Stale,
     ) -> Option<Authentication> {
         let keys = configured.keys;
-        let texts: Vec<KeyText<'_>> = keys
-            .iter()
-            .map(|key| KeyText {
-                id: key.id.clone(),
-                not_after: key.not_after,
-                text: &key.value,
-            })
-            .collect();
+        let texts: Vec<KeyText<'_>> = keys.iter().map(NamedKey::text).collect();
         let scheme = match Scheme::new(configured.form?, &texts, tolerance, stale) {
             Ok(scheme) => scheme,
             Err(problems) => {
-                for (place, problem) in problems {
-                    if let Some(key) = keys.get(place) {
-                        self.fault(&key.path, format!("the secret {} {problem}", key.secret));
-                    }
-                }
+                self.key_problems(&keys, problems);
                 return None;
             }
         };
@@ -121,6 +110,18 @@ impl Parser<'_> {
             },
         };
         Some(Authentication::Configured(Box::new(scheme)))
+    }
+
+    pub(super) fn key_problems(
+        &mut self,
+        keys: &[NamedKey<'_>],
+        problems: Vec<(usize, KeyProblem)>,
+    ) {
+        for (place, problem) in problems {
+            if let Some(key) = keys.get(place) {
+                self.fault(&key.path, format!("the secret {} {problem}", key.secret));
+            }
+        }
     }
 
     fn preset(&mut self, table: &Table<'_>) -> Option<&'static Preset> {
@@ -207,10 +208,14 @@ impl Parser<'_> {
         (form.filter(|_| self.faults.len() == before), api_key)
     }
 
-    fn named_keys<'t>(&mut self, table: &Table<'t>) -> (Vec<NamedKey<'t>>, bool) {
+    pub(super) fn named_keys<'t>(
+        &mut self,
+        table: &Table<'t>,
+        list: &str,
+    ) -> (Vec<NamedKey<'t>>, bool) {
         let mut keys: Vec<NamedKey<'t>> = Vec::new();
         let mut sound = true;
-        for (path, value) in self.array(table, "keys", true) {
+        for (path, value) in self.array(table, list, true) {
             let Some(table) = self.table(&path, value, &["id", "secret", "not_after"]) else {
                 sound = false;
                 continue;
@@ -236,7 +241,7 @@ impl Parser<'_> {
                 _ => sound = false,
             }
         }
-        self.check_count(table, "keys", MAX_KEYS);
+        self.check_count(table, list, MAX_KEYS);
         let counted = !keys.is_empty() && keys.len() <= MAX_KEYS;
         (keys, sound && counted)
     }

@@ -21,6 +21,7 @@ use crate::inbound::Inbound;
 use crate::letters::LetterReply;
 use crate::outcome::Outcome;
 use crate::parcel::{Nonce, Parcel, Reason};
+use crate::provider::phil::Echo;
 use crate::record::Record;
 use crate::time::{Timestamp, parse_retry_after};
 
@@ -208,6 +209,10 @@ struct Facts {
     received_at: Timestamp,
     deadline: Timestamp,
     event_id: Option<String>,
+    /// What is echoed, if it is answered in PHIL's form.
+    phil: Option<Echo>,
+    /// Why it is, or was, a dead letter.
+    reason: Option<Reason>,
     /// What a sender that asks who is there wants to hear.
     challenge: Option<String>,
     record: Record,
@@ -277,6 +282,15 @@ enum Goods {
     Letter(Reason),
 }
 
+impl Goods {
+    fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Letter(reason) => Some(*reason),
+            Self::Event(..) => None,
+        }
+    }
+}
+
 /// What is held of an event while it is handed over. Not `Clone`: spent by commit or release.
 #[derive(Debug)]
 enum Hold {
@@ -329,6 +343,8 @@ impl Machine {
             received_at,
             deadline: received_at.after(DEADLINE),
             event_id: None,
+            phil: None,
+            reason: None,
             challenge: None,
             record: Record::default(),
             message: None,
@@ -346,6 +362,8 @@ impl Machine {
             received_at: now,
             deadline: now.after(MESSAGE_DEADLINE),
             event_id: None,
+            phil: None,
+            reason: None,
             challenge: None,
             record: Record::default(),
             message: Some(Handed {
@@ -393,6 +411,8 @@ impl Machine {
             received_at: now,
             deadline: now.after(DEADLINE),
             event_id: None,
+            phil: None,
+            reason: None,
             challenge: None,
             record: Record::default(),
             message: Some(Handed {
@@ -422,7 +442,10 @@ impl Machine {
                 _ => facts.missing(gateway, role, now),
             },
             State::Looking(pending) => match (done, pending.dedupe) {
-                (Done::Replied(_), _) => facts.end(gateway, Outcome::Duplicate, None, now),
+                (Done::Replied(_), _) => {
+                    facts.reason = pending.goods.reason();
+                    facts.end(gateway, Outcome::Duplicate, None, now)
+                }
                 (_, Dedupe::Exact { .. }) => facts.ask_for_claim(gateway, pending, now),
                 (_, Dedupe::Kv) => {
                     let deduped = matches!(done, Done::Absent);

@@ -16,9 +16,10 @@ use crate::event::{Invalid, Prepared};
 use crate::inbound::{Inbound, Received, is_content_type, well_formed_traceparent};
 use crate::outcome::Outcome;
 use crate::parcel::{Claimed, Label, Parcel, Reason};
-use crate::provider::{Context, Decoded, Refusal, Unknown};
+use crate::provider::phil::Echo;
+use crate::provider::{Context, Decoded, Provider, Refusal, Unknown};
 use crate::record::Record;
-use crate::time::{Timestamp, Zone};
+use crate::time::Timestamp;
 
 /// What a queue's consumer is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +123,17 @@ pub(super) fn request(
     let source = config.sources.get(inbound.source);
     let source = source.ok_or(Outcome::SourceUnknown)?;
     facts.record.source = Some(inbound.source.to_owned());
+    if let Some(source) = source {
+        let scheme = &source.scheme;
+        if inbound.path.is_some() && !scheme.reads_path() {
+            return Err(Outcome::PathUnknown);
+        }
+        if !scheme.admits(inbound.path, now) {
+            facts.record.problem = Some("path_token_mismatch");
+            return Err(Outcome::SourceUnknown);
+        }
+        facts.phil = (source.provider == Provider::PhilCallback).then(Echo::default);
+    }
     if inbound.method != "POST" {
         return Err(Outcome::MethodNotAllowed);
     }
@@ -151,11 +163,16 @@ pub(super) fn request(
         url: inbound.url,
         signature: inbound.signature,
         more: inbound.more,
+        path: inbound.path,
+        address: inbound.address,
     };
     let verified = source
         .scheme
         .authenticate(head, inbound.body, now)
         .map_err(|refusal| facts.refused(refusal))?;
+    if let Some(echo) = &mut facts.phil {
+        *echo = Echo::read(&verified);
+    }
     let sender = source.expected.sender.as_ref();
     if let Some(challenge) = sender.and_then(|sender| sender.challenge(&verified)) {
         facts.record.key_id = Some(verified.proof().key.as_str().to_owned());
@@ -171,6 +188,7 @@ pub(super) fn request(
         proof: verified.proof().clone(),
         headers: owned(source.scheme.to_pass_on(&head)),
         traceparent: traceparent.map(str::to_owned),
+        webhook: source.scheme.webhook(inbound.path).map(str::to_owned),
         claimed: None,
         nonce: None,
         label: Label::default(),
@@ -220,9 +238,9 @@ fn pend(
         expected: &source.expected,
         phi: &source.phi,
         scratch: &scratch,
-        webhook: None,
-        zone: Zone::default(),
-        auth: "signature",
+        webhook: parcel.webhook.as_deref(),
+        zone: source.zone,
+        auth: verified.proof().strength.name(),
         traceparent: parcel.traceparent.as_deref(),
     };
     let read = source.provider.read(verified, context);
@@ -351,6 +369,7 @@ impl Facts {
             SignatureRefusal::Missing => Outcome::SignatureMissing,
             SignatureRefusal::Malformed => Outcome::SignatureMalformed,
             SignatureRefusal::Mismatch => Outcome::SignatureMismatch,
+            SignatureRefusal::AddressNotAllowed => Outcome::AddressNotAllowed,
             SignatureRefusal::NoUsableKey => Outcome::SourceMisconfigured,
             SignatureRefusal::TimestampOutOfTolerance { skew, key } => {
                 self.record.skew_seconds = Some(skew);

@@ -25,6 +25,7 @@ use crate::event::{Claimed, Prepared};
 use crate::letters::{LETTERS_OBJECT, Letter, LetterId, LetterRequest};
 use crate::outcome::{Level, Outcome};
 use crate::parcel::{Parcel, Reason};
+use crate::provider::phil::{self, Ended};
 use crate::time::Timestamp;
 
 impl Facts {
@@ -138,12 +139,13 @@ impl Facts {
 
     /// The object says that it was here before. The edge cache is told once, and for no longer than the object will go on saying so.
     pub(super) fn duplicate(
-        self,
+        mut self,
         gateway: &Gateway,
         pending: &Pending,
         remembered: Duration,
         now: Timestamp,
     ) -> (Machine, Effect) {
+        self.reason = pending.goods.reason();
         let kept = remembered.saturating_sub(CACHE_LAG);
         let cached = matches!(pending.dedupe, Dedupe::Exact { edge_cache: true })
             && self.message.is_none()
@@ -452,6 +454,7 @@ impl Facts {
         now: Timestamp,
     ) -> (Machine, Effect) {
         self.record.reason = Some(reason.code());
+        self.reason = Some(reason);
         if self
             .message
             .as_ref()
@@ -897,20 +900,34 @@ impl Facts {
         now: Timestamp,
     ) -> (Machine, Effect) {
         let spec = outcome.spec();
+        let reply = self.phil.as_ref().map(|echo| {
+            let ended = Ended {
+                outcome,
+                reason: self.reason,
+                problem: self.record.problem,
+                path: self.record.path.as_deref(),
+            };
+            phil::answer(&ended, echo, now)
+        });
         let reason = self.record.reason;
         let mut record = self.log(outcome, now);
-        record.status = spec.status;
+        let (status, body) = match reply {
+            Some(reply) => (reply.status, reply.body),
+            None => {
+                let (event_id, challenge) = (self.event_id.as_deref(), self.challenge.as_deref());
+                (
+                    spec.status,
+                    answer_body(spec.code, reason, event_id, challenge),
+                )
+            }
+        };
+        record.status = status;
         let retry_after = retry_after.or(spec.retry_after);
         let answer = Answer {
-            status: spec.status,
+            status,
             retry_after: retry_after.map(|span| span.as_millis().div_ceil(1000).max(1) as u64),
             allow: (outcome == Outcome::MethodNotAllowed).then_some("POST"),
-            body: answer_body(
-                spec.code,
-                reason,
-                self.event_id.as_deref(),
-                self.challenge.as_deref(),
-            ),
+            body,
         };
         let machine = Machine {
             state: State::Ended,

@@ -651,6 +651,7 @@ fn verdict(ended: &Ended<'_>) -> Verdict {
         O::SignatureMissing
         | O::SignatureMalformed
         | O::SignatureMismatch
+        | O::AddressNotAllowed
         | O::TimestampOutOfTolerance => other("it is not authorized", false),
         O::InFlight => other("it is being processed already", false),
         O::EnqueueFailed

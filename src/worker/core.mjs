@@ -42,7 +42,7 @@ export class Core {
     this.#input = this.#exports.input();
   }
 
-  /// Reads the configuration; `environment` also brings a seed of random bytes. Answers { sound, faults, sources: { id: { header, more, url, max_body } } }.
+  /// Reads the configuration; `environment` also brings a seed of random bytes. Answers { sound, faults, sources: { id: { header, more, url, path, max_body } } }.
   configure(environment, now) {
     const json = encoder.encode(JSON.stringify(environment));
     this.#put(json, 0);
@@ -50,8 +50,8 @@ export class Core {
   }
 
   /// Takes a request, its body as the chunks in which it arrived; answers its first effect.
-  begin({ method, source, contentType, traceparent, url, signature, more, received, body, receivedAt }, now) {
-    const head = [method, source, contentType, traceparent, url, signature, ...more].map(line).join("\n");
+  begin({ method, source, contentType, traceparent, url, path, address, signature, more, received, body, receivedAt }, now) {
+    const head = [method, source, contentType, traceparent, url, path, address, signature, ...more].map(line).join("\n");
     const memory = this.#memory();
     const { written } = encoder.encodeInto(head, memory.subarray(this.#input, this.#input + HEAD_BYTES));
     let length = 0;
@@ -60,6 +60,12 @@ export class Core {
       length += chunk.length;
     }
     return this.#read(this.#call("begin", written, length, received, receivedAt, now));
+  }
+
+  /// Whether there is such a source to whoever asks at this path.
+  admits({ source, path }, now) {
+    const { written } = encoder.encodeInto(`${line(source)}\n${line(path)}`, this.#memory().subarray(this.#input, this.#input + HEAD_BYTES));
+    return this.#call("admits", written, now) === 1;
   }
 
   /// Takes a message of a queue; answers its first effect.

@@ -93,6 +93,7 @@ struct Reading<'a> {
     more: Vec<&'a str>,
     /// Whether its scheme covers the URL.
     url: bool,
+    path: bool,
     max_body: usize,
 }
 
@@ -132,6 +133,7 @@ pub fn configure(len: u32, now: f64) -> u32 {
             header: scheme.and_then(|scheme| scheme.signature_header()),
             more: more.unwrap_or_default(),
             url: scheme.is_some_and(|scheme| scheme.reads_url()),
+            path: scheme.is_some_and(|scheme| scheme.reads_path()),
             max_body: source.as_ref().map_or(0, |source| source.max_body),
         };
         (id.as_str(), reading)
@@ -158,7 +160,8 @@ pub fn begin(head_len: u32, body_len: u32, received: u8, received_at: f64, now: 
         let mut line = || lines.next().unwrap_or_default();
         let (method, source) = (line(), line());
         let mut header = || Some(line()).filter(|&value| value != ABSENT);
-        let (content_type, traceparent, url, signature) = (header(), header(), header(), header());
+        let (content_type, traceparent, url) = (header(), header(), header());
+        let (path, address, signature) = (header(), header(), header());
         let mut more = [None; MAX_MORE_HEADERS];
         more.fill_with(header);
         let inbound = Inbound {
@@ -168,6 +171,8 @@ pub fn begin(head_len: u32, body_len: u32, received: u8, received_at: f64, now: 
             content_type,
             traceparent,
             url,
+            path,
+            address,
             signature,
             more: &more,
             body: RawBody::new(body),
@@ -177,6 +182,21 @@ pub fn begin(head_len: u32, body_len: u32, received: u8, received_at: f64, now: 
         Machine::begin(&gateway, inbound, timestamp(received_at), timestamp(now))
     });
     keep(next(), of_machine(begun))
+}
+
+/// Whether there is such a source to whoever asks at this path: both from the input. Asked before a body is read, where the path holds a token.
+#[wasm_bindgen]
+pub fn admits(head_len: u32, now: f64) -> u32 {
+    let gateway = GATEWAY.with_borrow(Rc::clone);
+    INPUT.with_borrow(|input| {
+        let head = input.get(..head_len as usize).unwrap_or_default();
+        let text = std::str::from_utf8(head).unwrap_or_default();
+        let (source, path) = text.split_once('\n').unwrap_or_default();
+        let source = gateway.config().sources.get(source);
+        let source = source.and_then(Option::as_ref);
+        let path = Some(path).filter(|&path| path != ABSENT);
+        u32::from(source.is_some_and(|source| source.scheme.admits(path, timestamp(now))))
+    })
 }
 
 /// Takes a message of a queue: its queue's name from the input, and `body_len` bytes of body 64 KiB after it.

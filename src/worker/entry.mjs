@@ -23,7 +23,7 @@ const RECEIVE_MS = 9000;
 const MOST_MS = 60_000;
 /// Kinds of fault that a log line may name.
 const FAULTS = [WebAssembly.RuntimeError, RangeError, TypeError];
-const HOOK = /^\/hooks\/([^/]+)$/;
+const HOOK = /^\/hooks\/([^/]+)(?:\/(.*))?$/;
 const OPERATORS = /^\/v1\//;
 
 let core;
@@ -122,7 +122,7 @@ async function handle(request, env, ctx) {
     ctx.waitUntil(work.catch(() => {}));
     return answer(await work, { "cache-control": "no-store" });
   }
-  const source = HOOK.exec(pathname)?.[1];
+  const [, source, path = null] = HOOK.exec(pathname) ?? EMPTY;
   const reading = source === undefined ? undefined : settings.sources[source];
   const { headers } = request;
   const inbound = {
@@ -131,6 +131,8 @@ async function handle(request, env, ctx) {
     contentType: headers.get("content-type"),
     traceparent: headers.get("traceparent"),
     url: reading?.url ? request.url : null,
+    path,
+    address: reading?.path ? headers.get("cf-connecting-ip") : null,
     signature: reading?.header ? headers.get(reading.header) : null,
     more: reading?.more.map((name) => headers.get(name)) ?? EMPTY,
     received: source === undefined ? RECEIVED.pathUnknown : RECEIVED.complete,
@@ -139,7 +141,8 @@ async function handle(request, env, ctx) {
   };
   // What is refused whatever its body says isn't read.
   const missing = reading?.header && inbound.signature === null;
-  if (!reading?.max_body || request.method !== "POST" || !request.body || missing) {
+  const astray = path !== null && !reading?.path;
+  if (!reading?.max_body || request.method !== "POST" || !request.body || missing || astray || (reading.path && !core.admits(inbound, Date.now()))) {
     return answer(await drive(core, core.begin(inbound, Date.now()), env, ctx));
   }
   const work = receiveAndDrive(request, reading.max_body, inbound, env, ctx);

@@ -101,6 +101,8 @@ fn event(settings: &Value, body: &str) -> Result<(Value, Option<Unknown>), Refus
     }
     let source = source(&settings);
     let head = Head {
+        path: None,
+        address: None,
         method: "POST",
         url: None,
         signature: Some("sender-key-0123456789abcdef"),
@@ -499,6 +501,8 @@ fn answer(settings: &Value, body: &str, headers: (&str, &str)) -> Value {
     let gateway = Gateway::new(config, &[7; 32]);
     let (signature, time) = headers;
     let inbound = Inbound {
+        path: None,
+        address: None,
         method: "POST",
         source: "sender",
         received: Received::Complete,

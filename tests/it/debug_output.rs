@@ -134,6 +134,8 @@ fn a_machine_that_waits_for_its_claim_shows_nothing_of_the_event() {
     let sent = String::from_utf8(body("prescription_issued")).unwrap();
     let header = signed(sent.as_bytes());
     let inbound = rxgate::inbound::Inbound {
+        path: None,
+        address: None,
         method: "POST",
         source: "osigu",
         received: rxgate::inbound::Received::Complete,

@@ -1117,6 +1117,8 @@ impl World {
 /// A request like the sender's.
 pub(crate) fn inbound<'a>(body: &'a str, signature: &'a str) -> Inbound<'a> {
     Inbound {
+        path: None,
+        address: None,
         method: "POST",
         source: "osigu",
         received: Received::Complete,

@@ -30,3 +30,4 @@ mod queue;
 mod schemas;
 mod support;
 mod types;
+mod unsigned;

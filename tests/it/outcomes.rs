@@ -36,6 +36,7 @@ fn reached(outcome: Outcome) -> Reached {
         | O::SignatureMissing
         | O::SignatureMalformed
         | O::SignatureMismatch
+        | O::AddressNotAllowed
         | O::TimestampOutOfTolerance => Reached::Nothing,
         O::ChallengeAnswered => Reached::Sender,
         O::InFlight

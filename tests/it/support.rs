@@ -255,6 +255,8 @@ pub(crate) fn gateway_of(vars: &Map<String, Value>) -> Gateway {
 pub(crate) fn dead_lettered(gateway: &Gateway, body: &[u8]) -> (Answer, Record) {
     let header = signed(body);
     let inbound = Inbound {
+        path: None,
+        address: None,
         method: "POST",
         source: "osigu",
         received: Received::Complete,
@@ -297,6 +299,8 @@ pub(crate) fn begin(
     now: Timestamp,
 ) -> Effect {
     let inbound = Inbound {
+        path: None,
+        address: None,
         method: "POST",
         source: "osigu",
         received: Received::Complete,

@@ -265,7 +265,7 @@ impl Token {
 pub(super) struct Ring<K>(Vec<Entry<K>>);
 
 #[derive(Clone)]
-struct Entry<K> {
+pub(super) struct Entry<K> {
     id: KeyId,
     not_after: Option<Timestamp>,
     key: K,
@@ -273,7 +273,7 @@ struct Entry<K> {
 
 impl<K> Ring<K> {
     /// The problems are those of the keys at these places.
-    fn of(
+    pub(super) fn of(
         keys: &[KeyText<'_>],
         make: impl Fn(&str) -> Result<K, KeyProblem>,
     ) -> Result<Self, Vec<(usize, KeyProblem)>> {
@@ -296,7 +296,7 @@ impl<K> Ring<K> {
         }
     }
 
-    fn usable(&self, now: Timestamp) -> impl Iterator<Item = &Entry<K>> {
+    pub(super) fn usable(&self, now: Timestamp) -> impl Iterator<Item = &Entry<K>> {
         let holds = move |entry: &&Entry<K>| entry.not_after.is_none_or(|end| now <= end);
         self.0.iter().filter(holds)
     }
@@ -414,6 +414,13 @@ impl fmt::Debug for Keys {
             Self::None => Vec::new(),
         };
         f.debug_tuple("Keys").field(&ids).finish()
+    }
+}
+
+impl<K> fmt::Debug for Ring<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = self.0.iter().map(|entry| entry.id.as_str());
+        f.debug_list().entries(ids).finish()
     }
 }
 

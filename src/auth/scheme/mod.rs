@@ -3,6 +3,7 @@
 //! The order is that of the whole gateway: header budget → header syntax → MAC → tolerance. So only an authentic request learns of the clock.
 
 mod algorithm;
+mod door;
 mod encoding;
 mod form;
 mod template;
@@ -12,6 +13,7 @@ mod tests;
 use std::time::Duration;
 
 pub use algorithm::{Algorithm, KeyEncoding, KeyProblem, KeyText};
+pub use door::{Door, MAX_NETWORKS, MIN_PATH_TOKEN_CHARS, Network};
 pub use encoding::Encoding;
 pub use form::{Form, FormFault, SETTINGS, Settings};
 pub use template::{
@@ -46,6 +48,10 @@ pub struct Head<'a> {
     pub signature: Option<&'a str>,
     /// The values of [`Scheme::more_headers`], in that order.
     pub more: &'a [Option<&'a str>],
+    /// What stands behind the source's name in the path, as it was requested.
+    pub path: Option<&'a str>,
+    /// The sender's address, as the platform has it.
+    pub address: Option<&'a str>,
 }
 
 impl<'a> Head<'a> {

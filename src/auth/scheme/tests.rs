@@ -137,6 +137,8 @@ impl Sent {
             .map(|name| self.header(name))
             .collect();
         let head = Head {
+            path: None,
+            address: None,
             method: "POST",
             url: self.url.as_deref().filter(|_| self.scheme.reads_url()),
             signature: self.scheme.signature_header().and_then(|n| self.header(n)),
@@ -386,6 +388,8 @@ fn a_sender_that_proves_nothing_is_taken_by_its_strength() {
     let scheme = Scheme::new(form, &[], TOLERANCE, Stale::Refuse).unwrap();
     assert_eq!(scheme.signature_header(), None);
     let head = Head {
+        path: None,
+        address: None,
         method: "POST",
         url: None,
         signature: None,
