@@ -32,11 +32,13 @@ pub enum Reason {
     MessageUnreadable = 7,
     /// A later event has ended its effect: a code that was taken back isn't to be handed on.
     WithheldSuperseded = 8,
+    /// It says of itself that two different things happened.
+    EventContradictory = 9,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BodyMalformed,
         Self::EventInvalid,
         Self::EnvironmentMismatch,
@@ -45,6 +47,7 @@ impl Reason {
         Self::AttemptsUsedUp,
         Self::MessageUnreadable,
         Self::WithheldSuperseded,
+        Self::EventContradictory,
     ];
 
     /// Its stable name.
@@ -58,6 +61,7 @@ impl Reason {
             Self::AttemptsUsedUp => "attempts_used_up",
             Self::MessageUnreadable => "message_unreadable",
             Self::WithheldSuperseded => "withheld_superseded",
+            Self::EventContradictory => "event_contradictory",
         }
     }
 

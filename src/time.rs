@@ -47,10 +47,76 @@ pub fn to_utc(text: &str) -> Option<std::borrow::Cow<'_, str>> {
     )
 }
 
+/// Where the clocks stand that write times without a zone: a fixed offset from UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// Minutes east of UTC.
+    minutes: i16,
+}
+
+/// No clock on earth is further from UTC.
+const MAX_ZONE_MINUTES: i16 = 14 * 60;
+
+impl Zone {
+    /// India: the same all year, so it is an offset like any other.
+    pub const KOLKATA: Self = Self { minutes: 330 };
+
+    /// Reads `Asia/Kolkata`, or an offset such as `+05:30`. Other names are refused: most of them are no fixed offset.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "Asia/Kolkata" {
+            return Some(Self::KOLKATA);
+        }
+        let (sign, rest) = match text.split_at_checked(1)? {
+            ("+", rest) => (1, rest),
+            ("-", rest) => (-1, rest),
+            _ => return None,
+        };
+        let (hours, minutes) = rest.split_once(':')?;
+        let two = |text: &str| {
+            let digits = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+            digits.then(|| text.parse::<i16>().ok()).flatten()
+        };
+        let (hours, minutes) = (two(hours)?, two(minutes)?);
+        let offset = hours * 60 + minutes;
+        (minutes < 60 && offset <= MAX_ZONE_MINUTES).then_some(Self {
+            minutes: sign * offset,
+        })
+    }
+
+    /// Such as `+05:30`.
+    pub fn offset(self) -> String {
+        let sign = if self.minutes < 0 { '-' } else { '+' };
+        let minutes = self.minutes.unsigned_abs();
+        format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+
+    /// Rewrites a date-time in UTC: one with a zone of its own by that, `2025-01-29 12:19:46` by this one.
+    pub fn to_utc(self, text: &str) -> Option<String> {
+        if let Some(at) = to_utc(text) {
+            return Some(at.into_owned());
+        }
+        let (date, time) = text.split_at_checked(10)?;
+        let time = time.strip_prefix([' ', 'T'])?;
+        to_utc(&format!("{date}T{time}{}", self.offset())).map(std::borrow::Cow::into_owned)
+    }
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self::KOLKATA
+    }
+}
+
 /// RFC 3339 in UTC, with milliseconds.
 pub fn to_text(at: Timestamp) -> String {
     let date = DateTime::from_timestamp_millis(at.0).unwrap_or_default();
     date.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// RFC 3339 in UTC, in whole seconds.
+pub fn to_seconds_text(at: Timestamp) -> String {
+    let date = DateTime::from_timestamp_millis(at.0).unwrap_or_default();
+    date.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// The span that a `Retry-After` header names: seconds, or an HTTP date seen from `now`.
@@ -79,6 +145,66 @@ mod tests {
         );
         assert_eq!(to_utc("2026-06-25"), None);
         assert_eq!(to_utc("yesterday"), None);
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_read_in_the_one_that_is_given() {
+        let kolkata = Zone::default();
+        let told = |text| kolkata.to_utc(text);
+        for sent in [
+            "2025-01-29 12:19:46",
+            "2025-01-29T12:19:46",
+            "2025-01-29T12:19:46+05:30",
+            "2025-01-29T06:49:46Z",
+        ] {
+            assert_eq!(
+                told(sent).as_deref(),
+                Some("2025-01-29T06:49:46Z"),
+                "{sent}"
+            );
+        }
+        let early = Zone::parse("-03:30").unwrap_or_default();
+        let at = early.to_utc("2025-12-31 22:00:00");
+        assert_eq!(at.as_deref(), Some("2026-01-01T01:30:00Z"));
+        for wrong in [
+            "",
+            "2025-01-29",
+            "2025-01-29 12:19",
+            "2025-02-30 12:00:00",
+            "29-01-2025 12:19:46",
+            "2025-01-29  12:19:46",
+            "é025-01-29 12:19:46",
+        ] {
+            assert_eq!(told(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_zone_is_a_fixed_offset() {
+        for (text, offset) in [
+            ("Asia/Kolkata", "+05:30"),
+            ("+05:30", "+05:30"),
+            ("-03:30", "-03:30"),
+            ("+00:00", "+00:00"),
+            ("+14:00", "+14:00"),
+        ] {
+            assert_eq!(Zone::parse(text).map(Zone::offset).as_deref(), Some(offset));
+        }
+        for wrong in [
+            "",
+            "+",
+            "05:30",
+            "+5:30",
+            "+05:60",
+            "+14:01",
+            "+0530",
+            "UTC",
+            "Asia/Calcutta",
+            "Europe/Berlin",
+            "+05:3\u{663}",
+        ] {
+            assert_eq!(Zone::parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

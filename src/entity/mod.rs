@@ -9,7 +9,10 @@ mod serve;
 mod wire;
 
 pub use layout::{Agreed, Layout, LayoutRefused, LayoutRequest, Objects};
-pub use order::{Life, Node, Ordering, Progress, version_number};
+pub use order::{
+    CALLBACK_MISSING, EVER, FINALLY_REJECTED, Life, Node, Ordering, Placed, Progress,
+    version_number,
+};
 pub use row::{
     Claim, ClaimRequest, Claimant, Entity, Fence, LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED,
     MAX_PAGES, Page, Receipt, Row, RowCorrupt,

@@ -21,7 +21,7 @@ const LAPSED_KEPT: Duration = Duration::from_secs(60);
 
 /// Version 1 had no progress.
 const VERSION: u8 = 2;
-const HEAD_BYTES: usize = 82;
+const HEAD_BYTES: usize = 85;
 const ENTRY_BYTES: usize = 33;
 
 /// Proves that a lease is the newest for its event. Also the event's `sequence`: one number, always rising, see DESIGN.md §4.

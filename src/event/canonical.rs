@@ -99,7 +99,7 @@ pub struct Placement {
 pub enum State {
     /// Authorization: the sponsor approved it.
     Approved = 1,
-    /// Authorization or settlement: the sponsor refused it.
+    /// Authorization or settlement: the sponsor refused it. Order: the pharmacy did, or it was cancelled.
     Rejected = 2,
     /// Authorization: cancelled.
     Voided = 3,
@@ -115,10 +115,30 @@ pub enum State {
     Paid = 8,
     /// Settlement: some claims were accepted.
     PartiallyAccepted = 9,
+    /// Order: its prescription was read.
+    Digitized = 10,
+    /// Order: its prescription can't be fulfilled.
+    DigitizationRejected = 11,
+    /// Order: a pharmacy was asked.
+    Assigned = 12,
+    /// Order: the pharmacy took it.
+    Accepted = 13,
+    /// Order: ready to be fetched.
+    Shipped = 14,
+    /// Order: a rider has it.
+    PickedUp = 15,
+    /// Order: the patient has it.
+    Delivered = 16,
+    /// Transfer: the pharmacy has the request.
+    Received = 17,
+    /// Transfer: done.
+    Confirmed = 18,
+    /// Transfer: refused, or nobody called back.
+    Failed = 19,
 }
 
 impl State {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 19] = [
         Self::Approved,
         Self::Rejected,
         Self::Voided,
@@ -128,6 +148,16 @@ impl State {
         Self::Issued,
         Self::Paid,
         Self::PartiallyAccepted,
+        Self::Digitized,
+        Self::DigitizationRejected,
+        Self::Assigned,
+        Self::Accepted,
+        Self::Shipped,
+        Self::PickedUp,
+        Self::Delivered,
+        Self::Received,
+        Self::Confirmed,
+        Self::Failed,
     ];
 
     /// The state of a row's code; 0 and codes of a later version are none.
@@ -165,6 +195,45 @@ pub enum Data<'a> {
     Unknown(UnknownData<'a>),
     /// Whatever the settings name.
     Configured(ConfiguredData<'a>),
+    /// `rx.order.*`
+    Order(Box<OrderData<'a>>),
+    /// `rx.transfer.*`
+    Transfer(Box<TransferData<'a>>),
+    /// `rx.transfer.callback_missing`
+    CallbackMissing(CallbackMissingData<'a>),
+}
+
+impl Data<'_> {
+    /// With what was noted of the document.
+    pub(crate) fn set_notes(&mut self, notes: Vec<Note>) {
+        match self {
+            Self::Authorization(data) => data.notes = notes,
+            Self::Dispense(data) => data.notes = notes,
+            Self::Prescription(data) => data.notes = notes,
+            Self::Settlement(data) => data.notes = notes,
+            Self::Unknown(data) => data.notes = notes,
+            Self::Configured(data) => data.notes = notes,
+            Self::Order(data) => data.notes = notes,
+            Self::Transfer(data) => data.notes = notes,
+            // There is no document.
+            Self::CallbackMissing(_) => {}
+        }
+    }
+
+    /// Read from what a source's `phi` left of the document.
+    pub(crate) fn set_redacted(&mut self) {
+        match self {
+            Self::Authorization(data) => data.redacted = true,
+            Self::Dispense(data) => data.redacted = true,
+            Self::Prescription(data) => data.redacted = true,
+            Self::Settlement(data) => data.redacted = true,
+            Self::Unknown(data) => data.redacted = true,
+            Self::Configured(data) => data.redacted = true,
+            Self::Order(data) => data.redacted = true,
+            Self::Transfer(data) => data.redacted = true,
+            Self::CallbackMissing(data) => data.redacted = true,
+        }
+    }
 }
 
 /// A pre-authorization.
@@ -345,6 +414,108 @@ pub struct SettlementData<'a> {
     pub original: &'a RawValue,
 }
 
+/// An order at a pharmacy, from digitization to delivery.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct OrderData<'a> {
+    /// The order.
+    pub entity: Entity<'a>,
+    /// Who it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient: Option<Patient<'a>>,
+    /// Who prescribed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prescriber: Option<Prescriber<'a>>,
+    /// Which pharmacy has it: attribute by this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pharmacy: Option<Pharmacy<'a>>,
+    /// What is ordered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item<'a>>,
+    /// What it costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Total<'a>>,
+    /// How it gets to the patient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<OrderDelivery<'a>>,
+    /// How it is paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment: Option<Payment<'a>>,
+    /// Its bill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill<'a>>,
+    /// Why it was rejected; the text word for word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason<'a>>,
+    /// Known fields of another type than documented.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// Whether the source's `phi` held something back, here and in `original`.
+    #[serde(skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = true)))]
+    pub redacted: bool,
+    /// The sender's own payload: untouched, unless it is `redacted`.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "serde_json::Map<String, serde_json::Value>")
+    )]
+    pub original: &'a RawValue,
+}
+
+/// A prescription that is transferred to another pharmacy.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct TransferData<'a> {
+    /// The transfer.
+    pub entity: Entity<'a>,
+    /// Who it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient: Option<Patient<'a>>,
+    /// What is prescribed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item<'a>>,
+    /// When it was prescribed, as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_at: Text<'a>,
+    /// Until when it can be filled, as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Text<'a>,
+    /// Why it failed; the text word for word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason<'a>>,
+    /// Known fields of another type than documented.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// Whether the source's `phi` held something back, here and in `original`.
+    #[serde(skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = true)))]
+    pub redacted: bool,
+    /// The sender's own payload: untouched, unless it is `redacted`.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "serde_json::Map<String, serde_json::Value>")
+    )]
+    pub original: &'a RawValue,
+}
+
+/// A transfer that nobody called back about in time. The gateway itself says so: there is no `original`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct CallbackMissingData<'a> {
+    /// The transfer.
+    pub entity: Entity<'a>,
+    /// By when a callback was due.
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
+    pub due_at: Cow<'a, str>,
+    /// When the transfer was requested.
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
+    pub requested_at: Cow<'a, str>,
+    /// Whether the source's `phi` held something back.
+    #[serde(skip_serializing_if = "is_false")]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = true)))]
+    pub redacted: bool,
+}
+
 /// Authentic, and of a type or api version that this version of rxgate doesn't know.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -422,10 +593,26 @@ pub struct Entity<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub prescription_id: Text<'a>,
+    /// The customer's own id of an order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
+    pub partner_order_id: Text<'a>,
+    /// The order that an order is a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
+    pub draft_order_id: Text<'a>,
+    /// The pharmacy's id of a transferred prescription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
+    pub reference_id: Text<'a>,
+    /// The pharmacy's id of its response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
+    pub response_id: Text<'a>,
 }
 
 /// Who it is for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Patient<'a> {
     /// The sender's id.
@@ -440,10 +627,33 @@ pub struct Patient<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
     pub last_name: Text<'a>,
+    /// Further given names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub middle_name: Text<'a>,
+    /// The whole name, where it is one text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub name: Text<'a>,
+    /// The telephone number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub phone: Text<'a>,
+    /// As it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
+    pub date_of_birth: Text<'a>,
+    /// The sender's code, such as `F`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
+    pub gender: Text<'a>,
+    /// Where the patient lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address<'a>>,
 }
 
 /// Who prescribed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Prescriber<'a> {
     /// The sender's id.
@@ -454,6 +664,10 @@ pub struct Prescriber<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
     pub registration: Text<'a>,
+    /// The name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub name: Text<'a>,
 }
 
 /// Who pays.
@@ -482,7 +696,7 @@ pub struct Account<'a> {
 }
 
 /// Where it happens.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Pharmacy<'a> {
     /// The pharmacy's slug.
@@ -491,10 +705,16 @@ pub struct Pharmacy<'a> {
     /// The branch's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Text<'a>,
+    /// The sender's id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Text<'a>,
+    /// The sender's short code of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Text<'a>,
 }
 
 /// One product.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub struct Item<'a> {
     /// The product's code.
@@ -519,6 +739,40 @@ pub struct Item<'a> {
     #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
     #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
     pub duration_days: Text<'a>,
+    /// The product's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
+    pub name: Text<'a>,
+    /// Its batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
+    pub batch: Text<'a>,
+    /// Until when it can be used, as it was sent, such as `12/27`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
+    pub expiry: Text<'a>,
+    /// The maximum retail price of one: a decimal string with the digits that were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
+    pub mrp: Text<'a>,
+    /// The discount on it: a decimal string with the digits that were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
+    pub discount: Text<'a>,
+    /// What all of them cost: a decimal string with the digits that were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
+    pub amount: Text<'a>,
+    /// How many fills were prescribed, the first included: a decimal string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
+    pub refills_written: Text<'a>,
+    /// How many refills are left: a decimal string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = "^-?[0-9]+([.][0-9]+)?$")))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "clinical")))]
+    pub refills_remaining: Text<'a>,
 }
 
 /// What it costs.
@@ -547,6 +801,112 @@ pub struct Reason<'a> {
     /// Who decided, such as `SPONSOR`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Text<'a>,
+    /// Whether that is the last word on an order: `false` if another pharmacy may still be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#final: Option<bool>,
+}
+
+/// How an order gets to the patient.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct OrderDelivery<'a> {
+    /// `delivery` or `pickup`, or another word of the sender's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#type: Text<'a>,
+    /// Where to see how far it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "link")))]
+    pub tracking_url: Text<'a>,
+    /// Who brings it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person<'a>>,
+    /// What the patient shows for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "link")))]
+    pub pin: Text<'a>,
+}
+
+/// Somebody.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Person<'a> {
+    /// The name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub name: Text<'a>,
+    /// The telephone number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub phone: Text<'a>,
+}
+
+/// How an order is paid.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Payment<'a> {
+    /// The sender's word, such as `Cash`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Text<'a>,
+    /// When it was paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
+    pub at: Text<'a>,
+    /// Where it can be paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "link")))]
+    pub url: Text<'a>,
+}
+
+/// An order's bill.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Bill<'a> {
+    /// Its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "identifier")))]
+    pub number: Text<'a>,
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
+    pub at: Text<'a>,
+    /// Where it can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "link")))]
+    pub url: Text<'a>,
+    /// Where the invoice can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "link")))]
+    pub invoice_url: Text<'a>,
+}
+
+/// A postal address.
+#[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub struct Address<'a> {
+    /// Street and number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub line1: Text<'a>,
+    /// More of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub line2: Text<'a>,
+    /// The city.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub city: Text<'a>,
+    /// The state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub state: Text<'a>,
+    /// The postal code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub postal_code: Text<'a>,
+    /// The country.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-class" = "contact")))]
+    pub country: Text<'a>,
 }
 
 /// One changed field.

@@ -94,6 +94,39 @@ pub(super) fn array(text: &str) -> Option<Vec<&RawValue>> {
     serde_json::from_str(text).ok()
 }
 
+/// A form of a value in which the order of members, white space and escapes make no difference, and everything else does: members by name, texts with their length
+/// before them, all else as it was sent. Only for what [`decode`] let through: it goes as deep as the value.
+pub(crate) fn sorted_form(raw: &RawValue, out: &mut Vec<u8>) {
+    let json = raw.get();
+    let sized = |kind: u8, bytes: &[u8], out: &mut Vec<u8>| {
+        out.push(kind);
+        out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        out.extend_from_slice(bytes);
+    };
+    if let Some(object) = object(json) {
+        let mut members: Vec<_> = object.iter().collect();
+        members.sort_unstable_by_key(|(name, _)| *name);
+        out.push(b'{');
+        for (name, value) in members {
+            sized(b'n', name.as_bytes(), out);
+            sorted_form(value, out);
+        }
+        out.push(b'}');
+    } else if json.starts_with('[')
+        && let Some(elements) = array(json)
+    {
+        out.push(b'[');
+        for value in elements {
+            sorted_form(value, out);
+        }
+        out.push(b']');
+    } else if let Some(text) = super::fields::read_text(json) {
+        sized(b't', text.as_bytes(), out);
+    } else {
+        sized(b'v', json.as_bytes(), out);
+    }
+}
+
 fn check_object(object: &Object<'_>, depth: u8) -> Result<(), Malformed> {
     check_keys(&object.0)?;
     object.0.iter().try_for_each(|(_, raw)| check(raw, depth))

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::Object;
 use super::decode::{array, object};
 use super::phi::{Action, Actions, Class, Policy, is_pseudonym};
+use crate::time::Zone;
 
 /// Longer ids are refused: they would travel in attributes and headers.
 const MAX_ID_CHARS: usize = 256;
@@ -164,6 +165,36 @@ impl<'p, 'a> Fields<'p, 'a> {
         })
     }
 
+    /// An optional string or number, as text: the digits of a number are those that were sent.
+    pub fn scalar(&self, field: &str) -> Option<Cow<'a, str>> {
+        self.optional(field, "string or number", read_scalar)
+    }
+
+    /// An optional yes or no: `true`, `1`, or a string of either.
+    pub fn flag(&self, field: &str) -> Option<bool> {
+        self.optional(field, "boolean", |raw| match raw.get().trim_matches('"') {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// An optional date-time, in UTC: one without a zone is read in `zone`. What `is_none` takes for none is none.
+    pub fn moment(
+        &self,
+        field: &str,
+        zone: Zone,
+        is_none: impl Fn(&str) -> bool,
+    ) -> Option<Cow<'a, str>> {
+        let text = self.raw(field).and_then(|raw| read_text(raw.get()));
+        if text.is_some_and(|text| is_none(&text)) {
+            return None;
+        }
+        self.optional(field, "date-time", |raw| {
+            zone.to_utc(&read_text(raw.get())?).map(Cow::Owned)
+        })
+    }
+
     /// An optional RFC 3339 date-time, in UTC.
     pub fn instant(&self, field: &str) -> Option<Cow<'a, str>> {
         self.optional(field, "RFC 3339 date-time", read_instant)
@@ -200,6 +231,11 @@ impl<'p, 'a> Fields<'p, 'a> {
             }))
         });
         made.collect()
+    }
+
+    /// All entries, null included.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.object.iter()
     }
 
     /// All entries that are objects, in the order they stand in; null is left out, anything else is noted.
@@ -313,6 +349,13 @@ pub(crate) fn read_text(json: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(json).ok().map(|Text(text)| text)
 }
 
+fn read_scalar(raw: &RawValue) -> Option<Cow<'_, str>> {
+    match raw.get().as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => Some(Cow::Borrowed(raw.get())),
+        _ => read_text(raw.get()),
+    }
+}
+
 fn read_instant(raw: &RawValue) -> Option<Cow<'_, str>> {
     match read_text(raw.get())? {
         Cow::Borrowed(text) => crate::time::to_utc(text),
@@ -320,7 +363,7 @@ fn read_instant(raw: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// 1 to 256 characters, none of them a control character.
+/// Whether a text can stand in a CloudEvents attribute: it has 1 to 256 characters, none of them a control character.
 pub(crate) fn fits_attribute(text: &str) -> bool {
     !text.is_empty()
         && text.chars().take(MAX_ID_CHARS + 1).count() <= MAX_ID_CHARS

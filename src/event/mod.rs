@@ -9,11 +9,13 @@ mod pointer;
 pub mod schema;
 
 pub use canonical::{
-    Account, Attributes, AuthorizationData, Change, Claimed, ConfiguredData, Data, Diagnosis,
-    DispenseData, Entity, Item, Notification, Patient, Pharmacy, Placement, Prepared, Prescriber,
+    Account, Address, Attributes, AuthorizationData, Bill, CallbackMissingData, Change, Claimed,
+    ConfiguredData, Data, Diagnosis, DispenseData, Entity, Item, Notification, OrderData,
+    OrderDelivery, Patient, Payment, Person, Pharmacy, Placement, Prepared, Prescriber,
     PrescriptionData, Reason, SCHEMA_VERSION, SettlementClaim, SettlementData, Sponsor, State,
-    Total, UnknownData,
+    Total, TransferData, UnknownData,
 };
+pub(crate) use decode::sorted_form;
 pub use decode::{Document, MAX_DEPTH, Malformed, Object, decode};
 pub use fields::{Fields, Invalid, MAX_ELEMENTS, MAX_NOTES, Note, Notes};
 pub(crate) use fields::{fits_attribute, read_text};

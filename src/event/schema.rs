@@ -7,12 +7,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::State::{
-    Approved, InFlight, Issued, Paid, PartiallyAccepted, Redeemable, Redeemed, Rejected, Voided,
+    Accepted, Approved, Assigned, Confirmed, Delivered, DigitizationRejected, Digitized, Failed,
+    InFlight, Issued, Paid, PartiallyAccepted, PickedUp, Received, Redeemable, Redeemed, Rejected,
+    Shipped, Voided,
 };
 use super::phi::{PSEUDONYM_PATTERN, Variant};
 use super::{
-    Attributes, AuthorizationData, ConfiguredData, DispenseData, Placement, PrescriptionData,
-    SettlementData, State, UnknownData,
+    Attributes, AuthorizationData, CallbackMissingData, ConfiguredData, DispenseData, OrderData,
+    Placement, PrescriptionData, SettlementData, State, TransferData, UnknownData,
 };
 use crate::provider::configured::CONFIGURED_SCHEMA;
 
@@ -20,7 +22,7 @@ use crate::provider::configured::CONFIGURED_SCHEMA;
 const CLASS: &str = "x-class";
 
 /// The canonical types. Each has a schema of its own.
-pub const TYPES: [&str; 15] = [
+pub const TYPES: [&str; 29] = [
     "rx.authorization.approved",
     "rx.authorization.rejected",
     "rx.authorization.updated",
@@ -36,6 +38,20 @@ pub const TYPES: [&str; 15] = [
     "rx.settlement.partially_accepted",
     "rx.unknown",
     CONFIGURED_SCHEMA,
+    "rx.order.digitized",
+    "rx.order.digitization_rejected",
+    "rx.order.assigned",
+    "rx.order.accepted",
+    "rx.order.rejected",
+    "rx.order.reassigned",
+    "rx.order.shipped",
+    "rx.order.picked_up",
+    "rx.order.delivered",
+    "rx.order.split",
+    "rx.transfer.received",
+    "rx.transfer.confirmed",
+    "rx.transfer.failed",
+    "rx.transfer.callback_missing",
 ];
 
 /// The schema of a canonical type's whole event, as `variant` of a source's `phi` leaves it; `None` if there is no such type.
@@ -66,6 +82,27 @@ pub fn schema(canonical_type: &str, variant: Variant) -> Option<Value> {
             &[Paid, Rejected, PartiallyAccepted],
         ),
         "configured" => (part::<ConfiguredData<'static>>(generator), &[]),
+        "order" => (
+            part::<OrderData<'static>>(generator),
+            &[
+                Digitized,
+                DigitizationRejected,
+                Assigned,
+                Accepted,
+                Rejected,
+                Shipped,
+                PickedUp,
+                Delivered,
+            ],
+        ),
+        "transfer" if canonical_type == "rx.transfer.callback_missing" => (
+            part::<CallbackMissingData<'static>>(generator),
+            &[Received, Confirmed, Failed],
+        ),
+        "transfer" => (
+            part::<TransferData<'static>>(generator),
+            &[Received, Confirmed, Failed],
+        ),
         _ => (part::<UnknownData<'static>>(generator), &[]),
     };
     if !states.is_empty() {
@@ -139,7 +176,7 @@ fn classify(event: &mut Value, canonical_type: &str, entity: &str) {
         // It is the sponsor's `rejection_reason`, which stays as it is.
         (
             "/$defs/Reason/properties/text",
-            settlement || canonical_type.ends_with(".rejected"),
+            settlement || canonical_type == "rx.authorization.rejected",
         ),
     ];
     for (pointer, _) in unclassed.into_iter().filter(|(_, unclassed)| *unclassed) {

@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 use crate::parcel::{Claimed, Label, Parcel, Reason};
 use crate::provider::{Context, Decoded, Refusal, Unknown};
 use crate::record::Record;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
 
 /// What a queue's consumer is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +220,9 @@ fn pend(
         expected: &source.expected,
         phi: &source.phi,
         scratch: &scratch,
+        webhook: None,
+        zone: Zone::default(),
+        auth: "signature",
         traceparent: parcel.traceparent.as_deref(),
     };
     let read = source.provider.read(verified, context);
@@ -332,6 +335,13 @@ fn refused(refusal: Refusal, label: &mut Label, record: &mut Record) -> Reason {
         }
         Refusal::EnvironmentMismatch => Reason::EnvironmentMismatch,
         Refusal::ProviderMismatch => Reason::ProviderMismatch,
+        Refusal::Contradictory(Invalid { path, problem }) => {
+            record.problem = Some(problem);
+            record.path = Some(path.clone());
+            label.problem = Some(problem.to_owned());
+            label.path = Some(path);
+            Reason::EventContradictory
+        }
     }
 }
 

@@ -187,6 +187,7 @@ fn read_event<'a>(
     let notes = reader.notes.take();
     Ok(Decoded {
         id: attributes.id.clone(),
+        derived: false,
         entity,
         step: Step::default(),
         withholds: false,

@@ -1,16 +1,21 @@
 //! What is known of each kind of sender: pure knowledge, no keys, no I/O. A provider reads only what is [`Verified`].
 
 pub mod configured;
+mod evitalrx;
 mod osigu;
+pub mod phil;
 pub mod preset;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::auth::Verified;
 use crate::entity::Step;
 use crate::event::phi::{self, Class, Policy, Scratch};
 use crate::event::{Attributes, Data, Invalid, Malformed};
+use crate::time::Zone;
 
 /// The canonical type of what is authentic and not known.
 pub const UNKNOWN_TYPE: &str = "rx.unknown";
@@ -23,6 +28,10 @@ pub enum Provider {
     Osigu,
     /// Any other, by its settings.
     Configured,
+    /// eVitalRx: orders of its fulfilment portal.
+    Evitalrx,
+    /// PHIL, where we stand in for its callback API: a pharmacy says what became of a transfer.
+    PhilCallback,
 }
 
 /// What a sender does with an event that wasn't taken.
@@ -61,6 +70,12 @@ pub struct Context<'a> {
     pub phi: &'a Policy,
     /// Owns what that leaves of the document. One for each event.
     pub scratch: &'a Scratch,
+    /// The webhook that the path names, if it names one.
+    pub webhook: Option<&'a str>,
+    /// Where times without a zone were written.
+    pub zone: Zone,
+    /// How the request was authenticated, as it stands in `rxauth`: `signature`, `token` or `none`.
+    pub auth: &'static str,
     /// The trace context, if it is well-formed.
     pub traceparent: Option<&'a str>,
 }
@@ -69,6 +84,8 @@ pub struct Context<'a> {
 pub struct Decoded<'a> {
     /// The sender's event id: dedupe works on it.
     pub id: Cow<'a, str>,
+    /// Whether the sender gives none, and `id` is a hash of what tells the event from others.
+    pub derived: bool,
     /// `<entity>/<id>` as it was sent, whatever `phi` says: for dedupe, and never to leave the gateway. `None` if it is about no entity that we know.
     pub entity: Option<String>,
     /// Where it stands in the life of its entity.
@@ -106,16 +123,31 @@ pub enum Refusal {
     EnvironmentMismatch,
     /// It is of another account than the source's.
     ProviderMismatch,
+    /// It says of itself that two different things happened. The path names where: fields and words of ours, never what somebody wrote.
+    Contradictory(Invalid),
+}
+
+impl From<Invalid> for Refusal {
+    fn from(why: Invalid) -> Self {
+        Self::Invalid(why)
+    }
 }
 
 impl Provider {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Osigu, Self::Configured];
+    pub const ALL: [Self; 4] = [
+        Self::Osigu,
+        Self::Evitalrx,
+        Self::PhilCallback,
+        Self::Configured,
+    ];
 
     /// The name in the configuration, in logs and in `rxprovider`; of a configured one, unless a preset names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Osigu => "osigu",
+            Self::Evitalrx => "evitalrx",
+            Self::PhilCallback => "phil-callback",
             Self::Configured => "configured",
         }
     }
@@ -124,7 +156,7 @@ impl Provider {
     pub fn signature_header(self) -> Option<&'static str> {
         match self {
             Self::Osigu => Some("x-osigu-signature"),
-            Self::Configured => None,
+            Self::Evitalrx | Self::PhilCallback | Self::Configured => None,
         }
     }
 
@@ -133,6 +165,7 @@ impl Provider {
         match self {
             Self::Osigu => Some("application/json"),
             Self::Configured => None,
+            Self::Evitalrx | Self::PhilCallback => None,
         }
     }
 
@@ -143,6 +176,7 @@ impl Provider {
                 horizon: osigu::RETRY_HORIZON,
             },
             Self::Configured => RetryPolicy::Unknown,
+            Self::Evitalrx | Self::PhilCallback => RetryPolicy::Unknown,
         }
     }
 
@@ -151,16 +185,34 @@ impl Provider {
         match self {
             Self::Osigu => &osigu::API_VERSIONS,
             Self::Configured => &[],
+            Self::Evitalrx | Self::PhilCallback => &[],
         }
     }
 
     /// The event types that this version of rxgate knows, and the canonical type of each.
     pub fn event_types(self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let kinds: &'static [osigu::Kind] = match self {
-            Self::Osigu => &osigu::KINDS,
-            Self::Configured => &[],
+        let types: Vec<_> = match self {
+            Self::Osigu => {
+                let kinds = osigu::KINDS.iter();
+                kinds
+                    .map(|kind| (kind.event_type, kind.canonical))
+                    .collect()
+            }
+            Self::Evitalrx => evitalrx::event_types().collect(),
+            Self::PhilCallback => phil::event_types().collect(),
+            Self::Configured => Vec::new(),
         };
-        kinds.iter().map(|kind| (kind.event_type, kind.canonical))
+        types.into_iter()
+    }
+
+    /// The names that a source's path may end in, each a webhook that tells what happened; none if the sender has one endpoint for all.
+    pub fn webhooks(self) -> Vec<&'static str> {
+        match self {
+            Self::Evitalrx => evitalrx::event_types()
+                .map(|(webhook, _)| webhook)
+                .collect(),
+            Self::Osigu | Self::PhilCallback | Self::Configured => Vec::new(),
+        }
     }
 
     /// The paths of all values that the sender documents of an event type, each with its class. An event type that isn't known has those of the envelope.
@@ -168,6 +220,8 @@ impl Provider {
         match self {
             Self::Osigu => phi::classes(osigu::documented(event_type)),
             Self::Configured => Vec::new(),
+            Self::Evitalrx => phi::classes(&evitalrx::DOCUMENTED),
+            Self::PhilCallback => phi::classes(&phil::DOCUMENTED),
         }
     }
 
@@ -179,9 +233,39 @@ impl Provider {
     ) -> Result<Decoded<'a>, (Refusal, Option<String>)> {
         match (self, &context.expected.sender) {
             (Self::Osigu, _) => osigu::read(verified, context),
+            (Self::Evitalrx, _) => evitalrx::read(verified, context),
+            (Self::PhilCallback, _) => phil::read(verified, context),
             (Self::Configured, Some(sender)) => configured::read(verified, sender, context),
             // The configuration makes no such source.
             (Self::Configured, None) => Err((Refusal::ProviderMismatch, None)),
         }
     }
+}
+
+/// SHA-256 over `parts`, each with its length before it, so that no two lists of parts run into each other; one that isn't there is told from an empty one.
+fn digest(name: &str, parts: &[Option<&[u8]>]) -> [u8; 32] {
+    let mut hash = Sha256::new()
+        .chain_update(name.as_bytes())
+        .chain_update([0]);
+    for part in parts {
+        match part {
+            Some(bytes) => {
+                hash.update([1]);
+                hash.update((bytes.len() as u64).to_be_bytes());
+                hash.update(bytes);
+            }
+            None => hash.update([0]),
+        }
+    }
+    hash.finalize().into()
+}
+
+/// An id made of a digest.
+fn derived_id(prefix: &str, digest: &[u8; 32]) -> String {
+    use std::fmt::Write;
+    digest.iter().fold(prefix.to_owned(), |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -349,7 +349,7 @@ fn read_envelope<'a>(
         rxeventtype: event_type,
         rxenvironment: Some(environment),
         rxapiversion: api_version,
-        rxauth: "signature",
+        rxauth: context.auth,
         rxkeyid: verified.proof().key.as_str(),
         rxpharmacy: None,
         rxbranch: None,
@@ -385,16 +385,10 @@ fn read_envelope<'a>(
     let mut data = content.data;
     let notes = notes.take();
     let count = notes.len();
-    match &mut data {
-        Data::Authorization(data) => data.notes = notes,
-        Data::Dispense(data) => data.notes = notes,
-        Data::Prescription(data) => data.notes = notes,
-        Data::Settlement(data) => data.notes = notes,
-        Data::Unknown(data) => data.notes = notes,
-        Data::Configured(data) => data.notes = notes,
-    }
+    data.set_notes(notes);
     Ok(Decoded {
         id,
+        derived: false,
         entity,
         step,
         withholds: kind.is_some_and(|kind| kind.event_type == "authorization.created"),
@@ -424,14 +418,7 @@ fn read_redacted<'a>(
     let data = envelope.required_object("data")?;
     let account = account(&envelope);
     let mut content = read_content(kind, &data, account, raw)?;
-    match &mut content.data {
-        Data::Authorization(data) => data.redacted = true,
-        Data::Dispense(data) => data.redacted = true,
-        Data::Prescription(data) => data.redacted = true,
-        Data::Settlement(data) => data.redacted = true,
-        Data::Unknown(data) => data.redacted = true,
-        Data::Configured(data) => data.redacted = true,
-    }
+    content.data.set_redacted();
     Ok(content)
 }
 
@@ -498,6 +485,7 @@ fn read_data<'a>(
             let pharmacy = data.object("pharmacy").map(|pharmacy| Pharmacy {
                 provider: pharmacy.attribute("provider_slug"),
                 branch: pharmacy.attribute("branch_id"),
+                ..Pharmacy::default()
             });
             Data::Dispense(DispenseData {
                 entity,
@@ -522,10 +510,12 @@ fn read_data<'a>(
                 id: patient.text("patient_id"),
                 first_name: patient.text("first_name"),
                 last_name: patient.text("last_name"),
+                ..Patient::default()
             }),
             prescriber: data.object("doctor").map(|doctor| Prescriber {
                 id: doctor.text("doctor_id"),
                 registration: doctor.text("medical_board_registration"),
+                ..Prescriber::default()
             }),
             account,
             diagnoses: data.objects("diagnoses", |diagnosis| Diagnosis {
@@ -608,8 +598,7 @@ fn entity<'a>(about: About, data: &Fields<'_, 'a>) -> Result<Entity<'a>, Invalid
 fn beneficiary<'a>(data: &Fields<'_, 'a>) -> Option<Patient<'a>> {
     data.text("beneficiary_id").map(|id| Patient {
         id: Some(id),
-        first_name: None,
-        last_name: None,
+        ..Patient::default()
     })
 }
 
@@ -626,6 +615,7 @@ fn items<'a>(data: &Fields<'_, 'a>, field: &str) -> Vec<Item<'a>> {
         unit_price: item.decimal("unit_price"),
         directions: item.text("posology"),
         duration_days: item.decimal_of("duration_days", Class::Clinical),
+        ..Item::default()
     })
 }
 
@@ -650,9 +640,9 @@ fn authorization_reason<'a>(kind: &Kind, data: &Fields<'_, 'a>) -> Option<Reason
         "authorization.voided" => {
             let (text, by) = (data.text("reason"), data.text("voided_by"));
             (text.is_some() || by.is_some()).then_some(Reason {
-                code: None,
                 text,
                 by,
+                ..Reason::default()
             })
         }
         _ => None,
@@ -671,10 +661,4 @@ fn changes<'a>(data: &Fields<'_, 'a>) -> Vec<(String, Change<'a>)> {
             (field.to_owned(), Change { from, to })
         })
         .collect()
-}
-
-impl From<Invalid> for Refusal {
-    fn from(why: Invalid) -> Self {
-        Self::Invalid(why)
-    }
 }

@@ -152,6 +152,8 @@ async function receiveAndDrive(request, limit, inbound, env, ctx) {
   const room = enter();
   try {
     await receive(request, limit, room, inbound);
+    // Nothing of a refused one is kept: what it still waits for mustn't keep others out.
+    if (inbound.received !== RECEIVED.complete) leave(room);
     // Receiving took time: the instance may have been retired since.
     const core = currentCore(env);
     const first = core.begin(inbound, Date.now());

@@ -109,14 +109,14 @@ test("doesn't keep what was changed on its way", async () => {
   const gateway = await startGateway();
   const consumer = await startConsumer([{ id: "first", secret: "SEAL_KEY" }]);
   const event = dispense(200_000);
-  const hold = platform.fault({ on: "queue.deliver", queue: THEIRS, how: "fail" });
+  platform.fault({ on: "queue.deliver", queue: THEIRS, how: "hang" });
   await send(gateway, event);
   const { key } = JSON.parse(platform.messages()[THEIRS].at(-1).body);
   const sealed = await platform.kv.get(key);
   const changed = Buffer.from(sealed);
   changed[changed.length - 20] ^= 1;
   await platform.kv.put(key, changed);
-  hold.clear();
+  platform.clearFaults();
   await platform.advance(THEIRS, 1000);
   await platform.idle();
   assert.deepEqual(await rowsOf(consumer, event), []);

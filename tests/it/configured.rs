@@ -112,6 +112,9 @@ fn event(settings: &Value, body: &str) -> Result<(Value, Option<Unknown>), Refus
     let verified = verified.unwrap();
     let scratch = Scratch::default();
     let context = Context {
+        webhook: None,
+        zone: rxgate::time::Zone::default(),
+        auth: "signature",
         source: &source.id,
         expected: &source.expected,
         phi: &source.phi,

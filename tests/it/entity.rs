@@ -1667,7 +1667,7 @@ fn a_row_that_cant_be_read_is_an_error_and_no_answer() {
         }
         refused(*number, [packed.as_slice(), &[0]].concat(), "too long");
         // The code of what was remembered stands after the count and the event's hash.
-        let (status, first) = if *number == 0 { (88, 65) } else { (18, 0) };
+        let (status, first) = if *number == 0 { (91, 65) } else { (18, 0) };
         let mut altered = packed.clone();
         assert_eq!(altered[status - 16..status], event(first).0);
         altered[status] = 6;

@@ -15,6 +15,7 @@ mod debug_output;
 mod decode;
 mod driver;
 mod entity;
+mod evitalrx;
 mod kv;
 mod letters;
 mod lifecycle;
@@ -23,6 +24,7 @@ mod order;
 mod osigu;
 mod outcomes;
 mod phi;
+mod phil_callback;
 mod queue;
 #[cfg(feature = "schema")]
 mod schemas;

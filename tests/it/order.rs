@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use rxgate::config::{DEAD_LETTERS, DELIVERIES};
 use rxgate::effect::Verdict;
 use rxgate::entity::{
-    Claim, ClaimRequest, Claimant, Entity, EventHash, Fence, Life, Ordering, Progress, Receipt,
-    Request, Row, Step, version_number,
+    CALLBACK_MISSING, Claim, ClaimRequest, Claimant, Entity, EventHash, FINALLY_REJECTED, Fence,
+    Life, Ordering, Placed, Progress, Receipt, Request, Row, Step, version_number,
 };
+use rxgate::event::State;
 use rxgate::letters::LetterId;
 use rxgate::machine::LEASE;
 use rxgate::time::Timestamp;
@@ -283,6 +284,473 @@ proptest! {
             pages = entity.save().into_iter().map(|page| (page.number, page.packed)).collect();
         }
     }
+}
+
+#[test]
+fn only_a_prescription_has_a_version_and_one_of_another_type_is_none() {
+    let mut world = World::new();
+    let mut told = |id: &str, kind: &str, data: &str| {
+        let end = world.send(&body(id, kind, data));
+        (end.record.ordering, end.record.notes)
+    };
+    let issued = "prescription.issued";
+    let of_version = |version: &str| format!(r#"{{"prescription_id":"rx_1","version":{version}}}"#);
+    let in_order = Some("in_order");
+    assert_eq!(told("evt_1", issued, &of_version(r#""v2""#)), (in_order, 0));
+    let superseded = Some("superseded");
+    assert_eq!(
+        told("evt_2", issued, &of_version(r#""v1.9""#)),
+        (superseded, 0)
+    );
+    // It can't be compared: that is noted, once.
+    assert_eq!(told("evt_3", issued, &of_version("1")), (in_order, 1));
+    let other = r#"{"dispensation_id":"dsp_1","version":1}"#;
+    assert_eq!(told("evt_4", "dispensing.started", other), (in_order, 0));
+}
+
+// ── orders: rounds ──
+
+const DIGITIZED: &str = "digitization-completed";
+const UNREADABLE: &str = "digitization-rejected";
+const ASSIGNED: &str = "order-assigned";
+const ACCEPTED: &str = "order-accepted";
+const REJECTED: &str = "order-rejected";
+const FINAL: &str = FINALLY_REJECTED;
+const REASSIGNED: &str = "order-reassign";
+const SHIPPED: &str = "order-shipped";
+const PICKED_UP: &str = "order-picked-up";
+const BROUGHT: &str = "order-delivered";
+const SPLIT: &str = "order-split";
+
+/// The rules of orders again, in words. What is said of `event` in a round in which `round` was said before.
+fn order_rule(life: Life, event: &str, round: &[&str]) -> Ordering {
+    let has = |kinds: &[&str]| round.iter().any(|kind| kinds.contains(kind));
+    let on_its_way = has(&[SHIPPED, PICKED_UP, BROUGHT]);
+    let asked = has(&[ASSIGNED, ACCEPTED, REJECTED, FINAL, REASSIGNED]) || on_its_way;
+    let another_was_asked = has(&[REJECTED, FINAL, REASSIGNED]);
+    match event {
+        // Legal anywhere, and says nothing of what comes next.
+        SPLIT => Ordering::InOrder,
+        DIGITIZED if asked || has(&[UNREADABLE]) => Ordering::Superseded,
+        UNREADABLE if asked => Ordering::OutOfSequence,
+        // The life has ended, or gone on.
+        ASSIGNED if has(&[ACCEPTED, FINAL]) || on_its_way => Ordering::Superseded,
+        ACCEPTED if has(&[FINAL]) || on_its_way => Ordering::Superseded,
+        SHIPPED if has(&[FINAL, PICKED_UP, BROUGHT]) => Ordering::Superseded,
+        // Nobody but the patient picks it up.
+        PICKED_UP if life == Life::OrderPickup => Ordering::OutOfSequence,
+        PICKED_UP if has(&[FINAL, BROUGHT]) => Ordering::Superseded,
+        REJECTED if has(&[FINAL]) => Ordering::Superseded,
+        // The next pharmacy has answered already.
+        REASSIGNED if another_was_asked && (has(&[ACCEPTED, FINAL]) || on_its_way) => {
+            Ordering::Superseded
+        }
+        // What the patient has, nobody rejects; what is rejected for good, nobody brings.
+        REJECTED | FINAL | REASSIGNED if has(&[BROUGHT]) => Ordering::OutOfSequence,
+        BROUGHT if has(&[FINAL]) => Ordering::OutOfSequence,
+        // What can't be read, no pharmacy gets; it may still be cancelled.
+        ASSIGNED | ACCEPTED | REASSIGNED | SHIPPED | PICKED_UP | BROUGHT if has(&[UNREADABLE]) => {
+            Ordering::OutOfSequence
+        }
+        REASSIGNED if !has(&[REJECTED]) => Ordering::Early,
+        SHIPPED if !has(&[ACCEPTED]) => Ordering::Early,
+        PICKED_UP if !has(&[SHIPPED]) => Ordering::Early,
+        BROUGHT if !has(&[SHIPPED, PICKED_UP]) => Ordering::Early,
+        _ => Ordering::InOrder,
+    }
+}
+
+/// What is said of each of `events` in turn, and in which round.
+fn order_rules(life: Life, events: &[&'static str]) -> Vec<(Ordering, u16)> {
+    let mut round: Vec<&str> = Vec::new();
+    let mut rounds = 0;
+    let mut last = "";
+    let mut told = Vec::new();
+    for &event in events {
+        let ordering = order_rule(life, event, &round);
+        // Each rejection and re-assignment is counted, but for one that comes twice in a row.
+        let is_another = [REJECTED, FINAL, REASSIGNED].contains(&event);
+        let has_effect = matches!(ordering, Ordering::InOrder | Ordering::Early);
+        if is_another && last != event {
+            rounds += 1;
+            // What came before counts no more, but for the rejection that a re-assignment follows; unless this is of no effect itself.
+            if has_effect {
+                round.retain(|kind| (event, *kind) == (REASSIGNED, REJECTED));
+            }
+        }
+        if has_effect || !is_another {
+            round.push(event);
+        }
+        last = event;
+        told.push((ordering, rounds));
+    }
+    told
+}
+
+fn take(progress: &mut Progress, life: Life, event: &str) -> Placed {
+    let number = life.number(event).unwrap();
+    progress.take(life, number, Timestamp::default(), 0)
+}
+
+fn taken(life: Life, events: &[&'static str]) -> Vec<(Ordering, u16)> {
+    let mut progress = Progress::default();
+    let placed = events.iter().map(|event| take(&mut progress, life, event));
+    placed
+        .map(|placed| (placed.ordering, placed.round))
+        .collect()
+}
+
+/// Plausible lives of orders, as they happen.
+const ORDERS: [(Life, &[&str]); 9] = [
+    (
+        Life::OrderDelivery,
+        &[DIGITIZED, ASSIGNED, ACCEPTED, SHIPPED, PICKED_UP, BROUGHT],
+    ),
+    (
+        Life::OrderDelivery,
+        &[
+            ACCEPTED, REJECTED, REASSIGNED, ACCEPTED, SHIPPED, PICKED_UP, BROUGHT,
+        ],
+    ),
+    (
+        Life::OrderDelivery,
+        &[ASSIGNED, REJECTED, ASSIGNED, REJECTED, ASSIGNED, FINAL],
+    ),
+    (Life::OrderDelivery, &[DIGITIZED, UNREADABLE, FINAL]),
+    (Life::OrderDelivery, &[ACCEPTED, SHIPPED, PICKED_UP, FINAL]),
+    (
+        Life::OrderDelivery,
+        &[ACCEPTED, REJECTED, ACCEPTED, SPLIT, SHIPPED, BROUGHT],
+    ),
+    (Life::OrderPickup, &[ACCEPTED, SHIPPED, BROUGHT]),
+    (
+        Life::OrderPickup,
+        &[ACCEPTED, REJECTED, REASSIGNED, ACCEPTED, SHIPPED, BROUGHT],
+    ),
+    (Life::OrderPickup, &[ACCEPTED, SHIPPED, PICKED_UP, BROUGHT]),
+];
+
+/// Every order of `events`, each once.
+fn permutations(events: &[&'static str]) -> Vec<Vec<&'static str>> {
+    if events.is_empty() {
+        return vec![Vec::new()];
+    }
+    (0..events.len())
+        .flat_map(|first| {
+            let mut rest = events.to_vec();
+            let event = rest.remove(first);
+            permutations(&rest).into_iter().map(move |mut order| {
+                order.insert(0, event);
+                order
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn every_interleaving_of_an_order_is_told_apart_as_the_rules_have_it() {
+    let mut seen = BTreeSet::new();
+    for (life, events) in ORDERS {
+        for order in permutations(events) {
+            let told = taken(life, &order);
+            assert_eq!(told, order_rules(life, &order), "{life:?} {order:?}");
+            seen.extend(told.iter().map(|(ordering, _)| ordering.name()));
+            // Each event twice in a row is told twice the same.
+            let twice: Vec<&str> = order.iter().flat_map(|event| [*event; 2]).collect();
+            let twice = taken(life, &twice);
+            for (place, once) in told.iter().enumerate() {
+                assert_eq!(
+                    &twice[place * 2..place * 2 + 2],
+                    [*once; 2],
+                    "{life:?} {order:?}"
+                );
+            }
+        }
+    }
+    let all = ["early", "in_order", "out_of_sequence", "superseded"];
+    assert_eq!(seen, BTreeSet::from(all));
+}
+
+#[test]
+fn an_order_with_duplicates_at_whatever_place_is_told_apart_as_the_rules_have_it() {
+    let mut count = 0;
+    for (life, events) in ORDERS {
+        for from in 0..events.len().saturating_sub(3) {
+            let part: Vec<Sent> = events[from..from + 4]
+                .iter()
+                .map(|kind| sent(kind, 0))
+                .collect();
+            for order in interleavings(&part) {
+                let order: Vec<&str> = order.iter().map(|event| event.kind).collect();
+                assert_eq!(
+                    taken(life, &order),
+                    order_rules(life, &order),
+                    "{life:?} {order:?}"
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 10_000, "{count}");
+}
+
+#[test]
+fn the_published_sequences_are_in_order() {
+    let in_order = |life, events: &[&'static str]| {
+        let told = taken(life, events);
+        assert!(
+            told.iter()
+                .all(|(ordering, _)| *ordering == Ordering::InOrder),
+            "{told:?}"
+        );
+    };
+    in_order(
+        Life::OrderDelivery,
+        &[DIGITIZED, ASSIGNED, ACCEPTED, SHIPPED, PICKED_UP, BROUGHT],
+    );
+    // Assigned and Digitization are optional.
+    in_order(
+        Life::OrderDelivery,
+        &[ACCEPTED, SHIPPED, PICKED_UP, BROUGHT],
+    );
+    in_order(
+        Life::OrderDelivery,
+        &[
+            ASSIGNED, REJECTED, REASSIGNED, ACCEPTED, SHIPPED, PICKED_UP, BROUGHT,
+        ],
+    );
+    in_order(Life::OrderPickup, &[ACCEPTED, SHIPPED, BROUGHT]);
+    in_order(Life::OrderPickup, &[REJECTED]);
+    // Rejected until it is delivered, finally or not.
+    for rejected in [REJECTED, FINAL] {
+        for before in [
+            &[][..],
+            &[ACCEPTED],
+            &[ACCEPTED, SHIPPED],
+            &[ACCEPTED, SHIPPED, PICKED_UP],
+        ] {
+            in_order(Life::OrderDelivery, &[before, &[rejected]].concat());
+        }
+        let told = taken(Life::OrderPickup, &[ACCEPTED, SHIPPED, BROUGHT, rejected]);
+        assert_eq!(told.last().unwrap().0, Ordering::OutOfSequence);
+    }
+    // Split at any place.
+    for (life, events) in ORDERS {
+        for place in 0..=events.len() {
+            let mut with = events.to_vec();
+            with.insert(place, SPLIT);
+            assert_eq!(taken(life, &with)[place].0, Ordering::InOrder);
+        }
+    }
+    let told = taken(Life::OrderPickup, &[ACCEPTED, SHIPPED, PICKED_UP]);
+    assert_eq!(told.last().unwrap().0, Ordering::OutOfSequence);
+}
+
+#[test]
+fn an_order_is_accepted_anew_after_a_rejection_and_not_after_a_final_one() {
+    let told = taken(
+        Life::OrderDelivery,
+        &[ACCEPTED, REJECTED, ACCEPTED, REJECTED, REASSIGNED, ACCEPTED],
+    );
+    assert!(
+        told.iter()
+            .all(|(ordering, _)| *ordering == Ordering::InOrder),
+        "{told:?}"
+    );
+    // The three acceptances are of three rounds, so they are three events.
+    let rounds: Vec<u16> = told.iter().map(|(_, round)| *round).collect();
+    assert_eq!(rounds, [0, 1, 1, 2, 3, 3]);
+    for after in [
+        DIGITIZED, ASSIGNED, ACCEPTED, REASSIGNED, SHIPPED, PICKED_UP, REJECTED,
+    ] {
+        let told = taken(Life::OrderDelivery, &[ACCEPTED, FINAL, after]);
+        assert_eq!(told[2].0, Ordering::Superseded, "{after}");
+    }
+    let told = taken(Life::OrderDelivery, &[ACCEPTED, FINAL, BROUGHT]);
+    assert_eq!(told[2].0, Ordering::OutOfSequence);
+}
+
+/// The state as an entity's row has to keep it.
+fn states(life: Life, events: &[(&str, u8, State)]) -> Vec<State> {
+    let mut progress = Progress::default();
+    let mut top = (0, State::Voided);
+    let mut told = Vec::new();
+    for (event, rank, state) in events {
+        let placed = take(&mut progress, life, event);
+        if placed.begins {
+            top = (0, top.1);
+        }
+        if placed.decides && *rank >= top.0 {
+            top = (*rank, *state);
+        }
+        told.push(top.1);
+    }
+    told
+}
+
+#[test]
+fn the_state_of_an_order_is_that_of_its_round() {
+    let (assigned, accepted) = (
+        (REASSIGNED, 1, State::Assigned),
+        (ACCEPTED, 3, State::Accepted),
+    );
+    let (rejected, shipped) = ((REJECTED, 1, State::Rejected), (SHIPPED, 4, State::Shipped));
+    let brought = (BROUGHT, 6, State::Delivered);
+    let life = Life::OrderDelivery;
+    assert_eq!(
+        states(
+            life,
+            &[
+                accepted, shipped, rejected, assigned, accepted, shipped, brought, rejected
+            ]
+        ),
+        [
+            State::Accepted,
+            State::Shipped,
+            State::Rejected,
+            State::Assigned,
+            State::Accepted,
+            State::Shipped,
+            State::Delivered,
+            State::Delivered,
+        ]
+    );
+    // What comes late takes nothing back.
+    assert_eq!(
+        states(life, &[rejected, accepted, assigned, shipped, accepted]),
+        [
+            State::Rejected,
+            State::Accepted,
+            State::Accepted,
+            State::Shipped,
+            State::Shipped
+        ]
+    );
+}
+
+#[test]
+fn an_event_that_is_tried_again_begins_no_round_and_one_of_a_round_before_is_superseded() {
+    let life = Life::OrderDelivery;
+    let mut progress = Progress::default();
+    let accepted = take(&mut progress, life, ACCEPTED);
+    let rejected = take(&mut progress, life, REJECTED);
+    let again = |progress: &Progress, event: &str, of: Placed| {
+        let number = life.number(event).unwrap();
+        progress.again(life, number, Timestamp::default(), 0, of.round)
+    };
+    assert_eq!(
+        again(&progress, REJECTED, rejected).ordering,
+        Ordering::InOrder
+    );
+    let late = again(&progress, ACCEPTED, accepted);
+    assert_eq!(
+        (late.ordering, late.round, late.decides),
+        (Ordering::Superseded, 0, false)
+    );
+    let anew = take(&mut progress, life, ACCEPTED);
+    assert_eq!((anew.ordering, anew.round), (Ordering::InOrder, 1));
+    take(&mut progress, life, SHIPPED);
+    let before = progress;
+    assert_eq!(
+        again(&progress, REJECTED, rejected).ordering,
+        Ordering::InOrder
+    );
+    assert_eq!(progress, before);
+    let brought = take(&mut progress, life, BROUGHT);
+    assert_eq!(brought.ordering, Ordering::InOrder);
+    // Which round an event is of is known before it is taken in.
+    for (event, round) in [
+        (ACCEPTED, 1),
+        (REJECTED, 2),
+        (FINAL, 2),
+        (REASSIGNED, 2),
+        (SPLIT, 1),
+    ] {
+        assert_eq!(
+            progress.round_of(life, life.number(event).unwrap()),
+            round,
+            "{event}"
+        );
+    }
+    assert!(life.has_rounds() && Life::OrderPickup.has_rounds());
+    assert!(!Life::Authorization.has_rounds() && !Life::Transfer.has_rounds());
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_of_an_order_is_told_apart_as_the_rules_have_it(
+        life in prop::sample::select(vec![Life::OrderDelivery, Life::OrderPickup]),
+        events in prop::collection::vec(prop::sample::select(vec![DIGITIZED, UNREADABLE, ASSIGNED, ACCEPTED, REJECTED, FINAL, REASSIGNED, SHIPPED, PICKED_UP, BROUGHT, SPLIT]), 0..16),
+    ) {
+        prop_assert_eq!(taken(life, &events), order_rules(life, &events));
+    }
+}
+
+// ── transfers ──
+
+fn transfer_rule(event: &str, before: &[&str]) -> Ordering {
+    let has = |kind: &str| before.contains(&kind);
+    match event {
+        "callback_missing" if has("CONFIRMED") || has("ERROR") => Ordering::Superseded,
+        "callback_missing" => Ordering::InOrder,
+        // The notice was given.
+        _ if has("callback_missing") => Ordering::Late,
+        "RECEIVED" if has("CONFIRMED") || has("ERROR") => Ordering::Superseded,
+        // The first final word counts.
+        "CONFIRMED" if has("ERROR") => Ordering::Superseded,
+        "ERROR" if has("CONFIRMED") => Ordering::Superseded,
+        _ => Ordering::InOrder,
+    }
+}
+
+#[test]
+fn every_interleaving_of_a_transfer_is_told_apart_as_the_rules_have_it() {
+    let life = Life::Transfer;
+    let mut seen = BTreeSet::new();
+    let all = ["RECEIVED", "CONFIRMED", "ERROR", "callback_missing"];
+    for order in interleavings(&all.map(|kind| sent(kind, 0))) {
+        let kinds: Vec<&str> = order.iter().map(|event| event.kind).collect();
+        let mut progress = Progress::default();
+        for (place, kind) in kinds.iter().enumerate() {
+            let told = take(&mut progress, life, kind).ordering;
+            assert_eq!(
+                told,
+                transfer_rule(kind, &kinds[..place]),
+                "{kinds:?} {place}"
+            );
+            seen.insert(told.name());
+        }
+    }
+    assert_eq!(seen, BTreeSet::from(["in_order", "late", "superseded"]));
+    // An older word of the same kind.
+    let mut progress = Progress::default();
+    let confirmed = life.number("CONFIRMED").unwrap();
+    assert_eq!(
+        progress.place(life, confirmed, Timestamp(2), 0),
+        Ordering::InOrder
+    );
+    assert_eq!(
+        progress.place(life, confirmed, Timestamp(1), 0),
+        Ordering::Superseded
+    );
+}
+
+#[test]
+fn the_first_final_word_on_a_transfer_decides_and_a_late_one_ends_the_assumption() {
+    let (received, confirmed) = (
+        ("RECEIVED", 1, State::Received),
+        ("CONFIRMED", 3, State::Confirmed),
+    );
+    let (failed, missing) = (
+        ("ERROR", 3, State::Failed),
+        (CALLBACK_MISSING, 2, State::Failed),
+    );
+    let told = |events: &[(&str, u8, State)]| *states(Life::Transfer, events).last().unwrap();
+    assert_eq!(told(&[received, confirmed, failed]), State::Confirmed);
+    assert_eq!(told(&[failed, confirmed]), State::Failed);
+    assert_eq!(told(&[received, missing]), State::Failed);
+    assert_eq!(told(&[missing, received]), State::Failed);
+    assert_eq!(told(&[missing, confirmed]), State::Confirmed);
 }
 
 // ── rows from before there was an order ──

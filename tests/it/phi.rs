@@ -166,7 +166,7 @@ fn marked(event_type: &str) -> (Vec<u8>, Vec<Mark>) {
 }
 
 /// Whether `mark` shows in `text`, in any of the usual encodings.
-fn shows(text: &str, mark: &str) -> bool {
+pub(crate) fn shows(text: &str, mark: &str) -> bool {
     let bytes = mark.as_bytes();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
@@ -1218,6 +1218,9 @@ fn an_event_that_could_not_be_deduped_says_so_and_has_no_sequence() {
         expected: &expected,
         phi: &phi,
         scratch: &scratch,
+        webhook: None,
+        zone: rxgate::time::Zone::default(),
+        auth: "signature",
         traceparent: None,
     };
     let decoded = Provider::Osigu

@@ -229,6 +229,17 @@ fn a_state_is_one_of_its_entity() {
             "dispense" => json!(["redeemable", "in_flight", "redeemed"]),
             "prescription" => json!(["issued"]),
             "settlement" => json!(["paid", "rejected", "partially_accepted"]),
+            "order" => json!([
+                "digitized",
+                "digitization_rejected",
+                "assigned",
+                "accepted",
+                "rejected",
+                "shipped",
+                "picked_up",
+                "delivered"
+            ]),
+            "transfer" => json!(["received", "confirmed", "failed"]),
             _ => Value::Null,
         };
         assert_eq!(states(canonical_type), wanted, "{canonical_type}");

@@ -15,9 +15,9 @@ use rxgate::event::phi::{Policy, Scratch};
 use rxgate::event::{Claimed, Prepared, State};
 use rxgate::inbound::{Inbound, Received};
 use rxgate::machine::{Gateway, Machine};
-use rxgate::provider::{Context, Expectations, Provider, Refusal, Unknown};
+use rxgate::provider::{Context, Decoded, Expectations, Provider, Refusal, Unknown};
 use rxgate::record::Record;
-use rxgate::time::Timestamp;
+use rxgate::time::{Timestamp, Zone};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
@@ -153,6 +153,9 @@ pub(crate) fn read_as(
         expected,
         phi,
         scratch: &scratch,
+        webhook: None,
+        zone: rxgate::time::Zone::default(),
+        auth: "signature",
         traceparent: None,
     };
     let decoded = Provider::Osigu.read(&verified, context)?;
@@ -356,4 +359,51 @@ pub(crate) fn assert_golden(path: &str, actual: &[u8]) {
         "tests/fixtures/{path} (UPDATE_GOLDEN=1 rewrites it)"
     );
     assert_eq!(kept, actual, "tests/fixtures/{path}");
+}
+
+/// Reads and writes an event of a sender that has no signature, as if its claim were the first of its entity. How it was authenticated makes no difference to a reader.
+pub(crate) fn read_unsigned(
+    provider: Provider,
+    body: &[u8],
+    webhook: Option<&str>,
+    zone: Zone,
+    phi: &Policy,
+) -> Result<(Event, bool), (Refusal, Option<String>)> {
+    let header = signed(body);
+    let verified = scheme()
+        .authenticate(Some(&header), RawBody::new(body), NOW)
+        .unwrap();
+    let scratch = Scratch::default();
+    let expected = expectations();
+    let context = Context {
+        source: provider.name(),
+        expected: &expected,
+        phi,
+        scratch: &scratch,
+        webhook,
+        zone,
+        auth: "token",
+        traceparent: None,
+    };
+    let decoded = provider.read(&verified, context)?;
+    let event = Event {
+        id: decoded.id.to_string(),
+        bytes: written(&decoded, body.len()),
+        entity: decoded.entity,
+        step: decoded.step,
+        unknown: decoded.unknown,
+        notes: decoded.notes,
+    };
+    Ok((event, decoded.derived))
+}
+
+/// An event as it is delivered if its claim is the first of its entity.
+pub(crate) fn written(decoded: &Decoded<'_>, body_len: usize) -> Vec<u8> {
+    let claimed = Claimed {
+        ordering: Ordering::InOrder,
+        sequence: Some(1_782_397_331_000),
+        state: State::from_u8(decoded.step.state),
+        deduped: true,
+    };
+    Prepared::new(&decoded.attributes, &decoded.data, body_len).finish(claimed)
 }

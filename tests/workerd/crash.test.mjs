@@ -221,11 +221,11 @@ describe("workerd is killed", { concurrency: true }, () => {
     try {
       const options = { destination: { delivery: "queue" }, platform };
       const worker = await start(state, undefined, options);
-      const hold = platform.fault({ on: "queue.deliver", how: "fail" });
+      platform.fault({ on: "queue.deliver", how: "hang" });
       const events = Array.from({ length: 25 }, dispense);
       for (const event of events) assert.equal((await send(worker, event)).code, "enqueued");
       await worker.kill("SIGKILL");
-      hold.clear();
+      platform.clearFaults();
       const reopened = await start(state, undefined, options);
       await until(() => events.every((event) => origin.of(event.id).length > 0), { what: "the deliveries" });
       await platform.idle();

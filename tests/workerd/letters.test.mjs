@@ -446,11 +446,11 @@ describe("a letter", () => {
     const first = await start();
     const events = [dispense(), dispense()];
     await lost(first, events[0]);
-    const hold = first.platform.fault({ on: "queue.deliver", queue: LETTERS, how: "fail" });
+    first.platform.fault({ on: "queue.deliver", queue: LETTERS, how: "hang" });
     refuse(events[1]);
     assert.equal((await first.send(events[1])).code, "dead_lettered");
     await first.worker.kill("SIGKILL");
-    hold.clear();
+    first.platform.clearFaults();
     const second = await start({ platform: first.platform, state: first.state });
     await until(() => second.records("dead_letter_kept").length > 0, { what: "the letter" });
     for (const event of events) {

@@ -152,6 +152,7 @@ describe("the size of a body", () => {
   }
 
   test("sent in chunks without end: refused while the sender still sends, and the rest isn't read", async (t) => {
+    const before = records("body_too_large").length;
     const { sending, answer } = open(worker.hook, { ...signed(Buffer.from("{}")), "transfer-encoding": "chunked" });
     let written = 0;
     let ended = false;
@@ -161,7 +162,10 @@ describe("the size of a body", () => {
     for (; !ended && written < 64 * MIB; written += chunk.length) {
       await new Promise((resolve) => sending.write(chunk, () => setImmediate(resolve)));
     }
-    assert.deepEqual(await outcome(answer), [413, "body_too_large"]);
+    // A sender that goes on sending after it was refused may miss the answer. The Worker's log has it.
+    const answered = await outcome(answer).catch(({ code }) => code);
+    assert.ok(["413,body_too_large", "EPIPE", "ECONNRESET"].includes(String(answered)), String(answered));
+    await until(() => records("body_too_large").length === before + 1, { what: "the record" });
     // What was sent is more than what was read: sockets have buffers.
     assert.ok(written > LIMIT && written < 16 * MIB, `${written} bytes were sent`);
     t.diagnostic(`answered after ${written / KIB} KiB were sent, of at most ${64 * KIB} KiB`);
