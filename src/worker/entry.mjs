@@ -123,7 +123,8 @@ async function handle(request, env, ctx) {
     return answer(await work, { "cache-control": "no-store" });
   }
   const [, source, path = null] = HOOK.exec(pathname) ?? EMPTY;
-  const reading = source === undefined ? undefined : settings.sources[source];
+  // Every object has a `constructor`: only what was configured is a source.
+  const reading = source !== undefined && Object.hasOwn(settings.sources, source) ? settings.sources[source] : undefined;
   const { headers } = request;
   const inbound = {
     method: request.method,

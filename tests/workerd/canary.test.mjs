@@ -3,7 +3,7 @@
 // them there.
 
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, createHmac, randomBytes } from "node:crypto";
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import { request } from "node:http";
 import { connect } from "node:net";
@@ -26,6 +26,8 @@ const MARK = `Kn${randomBytes(8).toString("hex")}`;
 const ID_MARK = `Wx${randomBytes(8).toString("hex")}`;
 /// In what somebody else puts into our queues: it is kept as it came, so the store's files have it.
 const FOREIGN_MARK = `Fo${randomBytes(8).toString("hex")}`;
+/// What a sender wants to hear.
+const CHALLENGE = "3eZbrw1aB1";
 /// A trace id has no room for letters.
 const TRACE = randomBytes(16).toString("hex");
 
@@ -78,6 +80,7 @@ before(async () => {
     SOURCE_EVENTS: { ...source, destination: "events" },
     SOURCE_KV: { ...source, dedupe: "kv", destination: "events" },
     SOURCE_EDGE: { ...source, edge_cache: true },
+    SOURCE_SLACK: { provider: "configured", preset: "slack", keys, destination: "local" },
     SOURCE_SHORT: { ...source, keys: [{ id: "first", secret: "SHORT_KEY" }] },
     SOURCE_EXPIRED: { ...source, keys: [{ ...keys[0], not_after: "2020-01-01T00:00:00Z" }] },
     // The secret itself, pasted where its name belongs; a URL with a password; a value where there is a choice.
@@ -149,6 +152,15 @@ function send(worker, body, { source = "osigu", path = `/hooks/${source}`, metho
     for (const piece of pieces ?? []) asked.write(piece);
     if (pieces === undefined) asked.end(body);
   });
+}
+
+/// A sender asks who is there. It is told its own word, and nothing else of what it sent.
+function challenge(worker) {
+  const body = JSON.stringify({ token: MARK, challenge: CHALLENGE, type: "url_verification" });
+  const time = String(Math.floor(Date.now() / 1000));
+  const signature = createHmac("sha256", KEY).update(`v0:${time}:${body}`).digest("hex");
+  signatures.push(signature);
+  return send(worker, body, { source: "slack", header: null, headers: { "x-slack-signature": `v0=${signature}`, "x-slack-request-timestamp": time } });
 }
 
 /// A call of an operator, with marks in every part that isn't the key.
@@ -277,6 +289,7 @@ test("every outcome comes about, each with one record in the log", async () => {
   await ends("body_incomplete", answered.then(parsed));
 
   await ends("signature_missing", send(worker, event().body, { header: null }));
+  await ends("challenge_answered", challenge(worker));
   await ends("signature_malformed", send(worker, event().body, { header: `t=${MARK},v1=${MARK}` }));
   await ends("signature_malformed", send(worker, event().body, { header: MARK.repeat(500) }));
   await ends("signature_mismatch", send(worker, event().body, { key: `${KEY}x` }));
@@ -443,7 +456,7 @@ test("traps and failing objects come about, each with one record in the log", as
 
 test("no outcome was left out", () => {
   const codes = (answered) => OUTCOMES.filter((outcome) => outcome.answered === answered).map(({ code }) => code);
-  assert.deepEqual([codes(true).length, codes(false).length, ENDINGS.length, REASONS.length], [25, 4, 14, 8]);
+  assert.deepEqual([codes(true).length, codes(false).length, ENDINGS.length, REASONS.length], [26, 4, 14, 8]);
   assert.deepEqual([...new Set(answers.map(({ code }) => code))].sort(), codes(true).sort());
   for (const code of codes(false)) assert.ok(running.some((worker) => ofOthers(worker, code).length > 0), code);
   assert.deepEqual([...new Set(operatorAnswers.map(({ code }) => code))].sort(), ENDINGS.toSorted());
@@ -508,8 +521,9 @@ test("answers carry the code, and the event id once the request is authentic; no
   const headers = ["content-type", "content-length", "retry-after", "allow", "connection", "keep-alive", "date", "transfer-encoding"];
   let withId = 0;
   for (const answer of answers) {
-    const { code, event_id: id, reason, ...more } = JSON.parse(answer.text);
+    const { code, event_id: id, reason, challenge, ...more } = JSON.parse(answer.text);
     assert.deepEqual(more, {});
+    assert.equal(challenge, code === "challenge_answered" ? CHALLENGE : undefined);
     if (code.startsWith("dead_letter") || code === "withheld") assert.ok(REASONS.includes(reason), reason);
     else assert.equal(reason, undefined);
     if (id !== undefined) {
