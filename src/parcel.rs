@@ -117,6 +117,8 @@ pub struct Parcel {
     pub webhook: Option<String>,
     /// What it was claimed as, and the lease under which it was sent; `None`: it was sent without a claim.
     pub claimed: Option<Claimed>,
+    /// In which round of its entity it was claimed, where there are rounds. A redelivery is of the same.
+    pub round: Option<u16>,
     /// Which redelivery it is, if it is one.
     pub nonce: Option<Nonce>,
     /// What is known of it.
@@ -155,6 +157,7 @@ impl Parcel {
             .raw(&self.claimed.map_or([0; 16], |claimed| claimed.entity.0))
             .raw(&self.claimed.map_or([0; 16], |claimed| claimed.event.0))
             .u64(self.claimed.map_or(u64::MAX, |claimed| claimed.fence.0))
+            .u32(self.round.map_or(0, |round| u32::from(round) + 1))
             .raw(&self.nonce.map_or([0; 16], |Nonce(bytes)| bytes))
             .u8(reason.map_or(0, |reason| reason as u8))
             .optional(problem.as_deref())
@@ -197,6 +200,13 @@ impl Parcel {
                 fence: Fence(reader.u64()?),
             })
             .filter(|claimed| claimed.fence.0 != u64::MAX),
+            round: match version {
+                1 => None,
+                _ => match reader.u32()? {
+                    0 => None,
+                    round => Some(u16::try_from(round - 1).ok()?),
+                },
+            },
             nonce: Some(reader.array()?)
                 .filter(|bytes| *bytes != [0; 16])
                 .map(Nonce),
@@ -260,6 +270,7 @@ mod tests {
             traceparent: None,
             webhook: Some("order-shipped".to_owned()),
             claimed: None,
+            round: None,
             nonce: None,
             label: Label::default(),
             body: b"{}".to_vec(),
@@ -272,8 +283,14 @@ mod tests {
         parcel.proof.strength = Strength::Token;
         parcel.proof.signed_id = Some("msg_1".to_owned());
         parcel.headers.push(("x-id".to_owned(), "msg_1".to_owned()));
-        for signed_at in [None, parcel.proof.signed_at] {
+        let times = [None, parcel.proof.signed_at];
+        let rounds = [None, Some(0), Some(u16::MAX)];
+        for (signed_at, round) in times
+            .into_iter()
+            .flat_map(|at| rounds.map(|round| (at, round)))
+        {
             parcel.proof.signed_at = signed_at;
+            parcel.round = round;
             let opened = opened(&parcel.pack());
             let read = Parcel::read(&opened).unwrap();
             assert!(read == parcel);

@@ -57,6 +57,17 @@ impl EventHash {
         Self(first16(digest))
     }
 
+    /// The hash of the event in this round of its entity.
+    #[must_use]
+    pub fn in_round(self, round: u16) -> Self {
+        let digest = Sha256::new()
+            .chain_update(b"round\0")
+            .chain_update(self.0)
+            .chain_update(round.to_be_bytes())
+            .finalize();
+        Self(first16(&digest.into()))
+    }
+
     /// The hash of one redelivery of the event.
     pub fn redelivery(digest: &[u8; 32], nonce: &[u8; 16]) -> Self {
         let hashed = Sha256::new().chain_update(b"redelivery\0");

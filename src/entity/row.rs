@@ -40,8 +40,10 @@ pub enum Claimant {
 /// What a claim asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimRequest {
-    /// The event.
+    /// The event; in a life with rounds, before it is known in which it comes.
     pub event: EventHash,
+    /// The round that it was claimed in before: then `event` is the one of that round already.
+    pub round: Option<u16>,
     /// Who asks.
     pub claimant: Claimant,
     /// Its place in the life of the entity.
@@ -59,6 +61,10 @@ pub enum Claim {
     Granted {
         /// The fence, and the event's sequence.
         fence: Fence,
+        /// What is remembered: the event of its round.
+        event: EventHash,
+        /// The round that it is of; 0 in a life without rounds.
+        round: u16,
         /// The entity's state after all that has been claimed so far; 0: none.
         state: u8,
         /// How the event stands to all that has been claimed so far.
@@ -75,6 +81,8 @@ pub enum Claim {
         receipt: Receipt,
         /// For how long this will be the answer.
         remembered: Duration,
+        /// The round that it is of; 0 in a life without rounds.
+        round: u16,
     },
     /// The entity lives in another object now.
     Moved,
@@ -185,10 +193,11 @@ impl Entry {
     }
 
     /// What it says to somebody who asks at `now`: `None` if it says nothing any more, or if it was waiting for whoever asks.
-    fn says(&self, claimant: Claimant, now: Timestamp) -> Option<Claim> {
+    fn says(&self, claimant: Claimant, round: u16, now: Timestamp) -> Option<Claim> {
         let duplicate = |receipt| Claim::Duplicate {
             receipt,
             remembered: now.until(self.until),
+            round,
         };
         let in_flight = |until| Claim::InFlight {
             retry_after: now.until(until),
@@ -267,12 +276,27 @@ impl Entity {
             return Claim::Moved;
         }
         self.forget(now);
-        if let Some(said) = self
-            .find(request.event)
-            .and_then(|entry| entry.says(request.claimant, now))
-        {
+        let Step {
+            rank,
+            state,
+            at,
+            life,
+            node,
+            version,
+        } = request.step;
+        let (event, round) = match request.round {
+            Some(round) => (request.event, round),
+            None if life.has_rounds() => {
+                let round = self.progress.round_of(life, node);
+                (request.event.in_round(round), round)
+            }
+            None => (request.event, 0),
+        };
+        let entry = self.find(event);
+        if let Some(said) = entry.and_then(|entry| entry.says(request.claimant, round, now)) {
             return said;
         }
+        let is_known = entry.is_some() || request.round.is_some();
         if self.leases(now).count() >= MAX_LEASED {
             let first = self.leases(now).min().unwrap_or(now);
             return Claim::InFlight {
@@ -286,16 +310,16 @@ impl Entity {
             .last
             .saturating_add(1)
             .max(u64::try_from(now.0).unwrap_or(0));
-        let Step {
-            rank,
-            state,
-            at,
-            life,
-            node,
-            version,
-        } = request.step;
-        let ordering = self.progress.place(life, node, at, version);
-        if rank > 0 && request.step.outranks(&self.top) {
+        // Of a round an event is once and for all: tried again it begins none, and takes nothing of a later one back.
+        let placed = if is_known && life.has_rounds() {
+            self.progress.again(life, node, at, version, round)
+        } else {
+            self.progress.take(life, node, at, version)
+        };
+        if placed.begins {
+            self.top = Step::default();
+        }
+        if rank > 0 && placed.decides && request.step.outranks(&self.top) {
             self.top = Step {
                 rank,
                 state,
@@ -303,14 +327,14 @@ impl Entity {
                 ..Step::default()
             };
         }
-        self.head.retain(|entry| entry.event != request.event);
+        self.head.retain(|entry| entry.event != event);
         let lapses = now.after(request.lease);
         let (status, until) = match request.claimant {
             Claimant::Sender => (Status::Leased, lapses),
             Claimant::Message(_) => (Status::Attempting(lapses), lapses.after(request.window)),
         };
         self.head.push(Entry {
-            event: request.event,
+            event,
             status,
             fence: Fence(self.last),
             until,
@@ -320,8 +344,10 @@ impl Entity {
             .max(now.after(request.lease).after(request.window));
         Claim::Granted {
             fence: Fence(self.last),
+            event,
+            round,
             state: self.top.state,
-            ordering,
+            ordering: placed.ordering,
         }
     }
 
@@ -388,7 +414,9 @@ impl Entity {
     pub fn merge(&mut self, other: &Self, now: Timestamp) {
         self.last = self.last.max(other.last);
         self.expires = self.expires.max(other.expires);
-        if !self.top.outranks(&other.top) {
+        // Of two rounds the later decides the state.
+        let (ours, theirs) = (self.progress.round(), other.progress.round());
+        if theirs > ours || (theirs == ours && !self.top.outranks(&other.top)) {
             self.top = other.top;
         }
         self.progress.merge(&other.progress);

@@ -116,6 +116,7 @@ impl Request {
             .u8(claim.step.life as u8)
             .u8(claim.step.node)
             .u32(claim.step.version)
+            .u32(claim.round.map_or(0, |round| u32::from(round) + 1))
             .u64(millis(claim.lease))
             .u64(millis(claim.window))
             .block(moved.as_deref().unwrap_or_default()),
@@ -199,6 +200,10 @@ impl Request {
                     node: reader.u8()?,
                     version: reader.u32()?,
                 },
+                round: match reader.u32()? {
+                    0 => None,
+                    round => Some(u16::try_from(round - 1).ok()?),
+                },
                 lease: span(reader)?,
                 window: span(reader)?,
             },
@@ -226,14 +231,27 @@ impl Reply {
             }
             Self::Claim(Claim::Granted {
                 fence,
+                event,
+                round,
                 state,
                 ordering,
-            }) => writer.u8(3).u64(fence.0).u8(*state).u8(*ordering as u8),
+            }) => writer
+                .u8(3)
+                .u64(fence.0)
+                .raw(&event.0)
+                .u16(*round)
+                .u8(*state)
+                .u8(*ordering as u8),
             Self::Claim(Claim::InFlight { retry_after }) => writer.u8(4).u64(millis(*retry_after)),
             Self::Claim(Claim::Duplicate {
                 receipt,
                 remembered,
-            }) => writer.u8(5).u8(*receipt as u8).u64(millis(*remembered)),
+                round,
+            }) => writer
+                .u8(5)
+                .u8(*receipt as u8)
+                .u64(millis(*remembered))
+                .u16(*round),
             Self::Claim(Claim::Moved) => writer.u8(6),
             Self::Settled(Ok(())) => writer.u8(7),
             Self::Settled(Err(LeaseLost)) => writer.u8(8),
@@ -268,6 +286,8 @@ impl Reply {
             })),
             3 => Self::Claim(Claim::Granted {
                 fence: Fence(reader.u64()?),
+                event: EventHash(reader.array()?),
+                round: reader.u16()?,
                 state: reader.u8()?,
                 ordering: Ordering::from_u8(reader.u8()?)?,
             }),
@@ -277,6 +297,7 @@ impl Reply {
             5 => Self::Claim(Claim::Duplicate {
                 receipt: Receipt::from_u8(reader.u8()?)?,
                 remembered: span(reader)?,
+                round: reader.u16()?,
             }),
             6 => Self::Claim(Claim::Moved),
             7 => Self::Settled(Ok(())),

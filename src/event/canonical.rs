@@ -175,6 +175,8 @@ pub struct Claimed {
     pub state: Option<State>,
     /// How it stands in the order of its entity.
     pub ordering: Ordering,
+    /// The round of its entity that it is of, if its id is ours to make: then the id says so from the second round on.
+    pub round: u16,
     /// Whether it is known that the event wasn't delivered before.
     pub deduped: bool,
 }
@@ -984,6 +986,8 @@ fn changes_as_map<S: Serializer>(
 /// An event, written as far as it is known before the claim.
 pub struct Prepared {
     attributes: Vec<u8>,
+    /// Where the id ends, without its quote, among the members of `attributes`: it stands first.
+    id_end: usize,
     data: Vec<u8>,
     /// How `data` begins if the event has a code that a later event took back: so many bytes of it, and what stands there then.
     without_code: Option<(usize, Vec<u8>)>,
@@ -994,6 +998,7 @@ impl Prepared {
     pub fn new(attributes: &Attributes<'_>, data: &Data<'_>, body_len: usize) -> Self {
         Self {
             attributes: write(attributes, 1024),
+            id_end: br#""id":"#.len() + write(&attributes.id, 80).len().saturating_sub(1),
             data: write(data, body_len + body_len / 2 + 1024),
             without_code: without_code(data),
         }
@@ -1010,7 +1015,11 @@ impl Prepared {
         let mut event =
             Vec::with_capacity(self.attributes.len() + self.data.len() + placement.len() + 96);
         event.extend_from_slice(br#"{"specversion":"1.0","#);
-        event.extend_from_slice(members(&self.attributes));
+        let attributes = members(&self.attributes);
+        let (id, others) = attributes.split_at(self.id_end.min(attributes.len()));
+        event.extend_from_slice(id);
+        event.extend_from_slice(round_suffix(claimed.round).as_bytes());
+        event.extend_from_slice(others);
         event.push(b',');
         event.extend_from_slice(members(&placement));
         event.extend_from_slice(br#","data":{"#);
@@ -1030,6 +1039,14 @@ impl Prepared {
         event.extend_from_slice(data);
         event.extend_from_slice(b"}}");
         event
+    }
+}
+
+/// What stands at the end of a derived id: nothing in the first round.
+pub(crate) fn round_suffix(round: u16) -> String {
+    match round {
+        0 => String::new(),
+        round => format!(".{round}"),
     }
 }
 

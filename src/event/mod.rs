@@ -8,6 +8,7 @@ mod pointer;
 #[cfg(feature = "schema")]
 pub mod schema;
 
+pub(crate) use canonical::round_suffix;
 pub use canonical::{
     Account, Address, Attributes, AuthorizationData, Bill, CallbackMissingData, Change, Claimed,
     ConfiguredData, Data, Diagnosis, DispenseData, Entity, Item, Notification, OrderData,

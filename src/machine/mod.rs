@@ -239,6 +239,8 @@ struct Handed {
     sent_at: Timestamp,
     /// The message itself, if it may have to be given up, and until it was.
     raw: Option<Vec<u8>>,
+    /// It didn't say in which round of its entity it is, and was claimed in one: nobody else knows which that was.
+    learnt_round: bool,
 }
 
 impl Handed {
@@ -264,6 +266,8 @@ struct Pending {
     retries: bool,
     entity: EntityKey,
     event: EventHash,
+    /// The id without its round, if the id is derived and its entity has rounds.
+    base_id: Option<String>,
     /// Of the request that sent the message.
     fence: Fence,
     step: Step,
@@ -371,6 +375,7 @@ impl Machine {
                 attempt: message.attempt,
                 sent_at: message.sent_at,
                 raw: None,
+                learnt_round: false,
             }),
         };
         if let Some(handed) = &mut facts.message
@@ -420,6 +425,7 @@ impl Machine {
                 attempt: 1,
                 sent_at: now,
                 raw: None,
+                learnt_round: false,
             }),
         };
         if queued {
@@ -473,9 +479,11 @@ impl Machine {
                 Some(Reply::Busy(_)) => facts.unclaimed(gateway, *pending, Outcome::InFlight, now),
                 _ => facts.unclaimed(gateway, *pending, Outcome::StoreUnavailable, now),
             },
-            State::Claiming(pending, agreed) => match facts.reply(done) {
+            State::Claiming(mut pending, agreed) => match facts.reply(done) {
                 Some(Reply::Claim(Claim::Granted {
                     fence,
+                    event,
+                    round,
                     state,
                     ordering,
                 })) => {
@@ -484,19 +492,29 @@ impl Machine {
                     let hold = Hold::Object {
                         objects: agreed.objects,
                         entity: pending.entity,
-                        event: pending.event,
+                        event,
                         fence,
                         window: pending.window,
                     };
+                    if pending.step.life.has_rounds() {
+                        if let Some(handed) = &mut facts.message {
+                            handed.learnt_round = pending.parcel.round.is_none();
+                        }
+                        pending.parcel.round = Some(round);
+                    }
                     let claimed = Claimed {
                         sequence: Some(fence.0),
                         state: EntityState::from_u8(state),
                         ordering,
+                        round: facts.name_round(&mut pending, round),
                         deduped: true,
                     };
                     facts.hand_over(gateway, *pending, hold, claimed, now)
                 }
-                Some(Reply::Claim(Claim::Duplicate { remembered, .. })) => {
+                Some(Reply::Claim(Claim::Duplicate {
+                    remembered, round, ..
+                })) => {
+                    facts.name_round(&mut pending, round);
                     facts.duplicate(gateway, &pending, remembered, now)
                 }
                 Some(Reply::Claim(Claim::InFlight { retry_after })) => {

@@ -12,7 +12,7 @@ use crate::config::{Config, Destination, Origin, Road, Source, Target};
 use crate::delivery::{Format, choose, webhook_id};
 use crate::entity::{EntityKey, EventHash, Fence, body_digest, event_digest};
 use crate::event::phi::Scratch;
-use crate::event::{Invalid, Prepared};
+use crate::event::{Invalid, Prepared, round_suffix};
 use crate::inbound::{Inbound, Received, is_content_type, well_formed_traceparent};
 use crate::outcome::Outcome;
 use crate::parcel::{Claimed, Label, Parcel, Reason};
@@ -190,6 +190,7 @@ pub(super) fn request(
         traceparent: traceparent.map(str::to_owned),
         webhook: source.scheme.webhook(inbound.path).map(str::to_owned),
         claimed: None,
+        round: None,
         nonce: None,
         label: Label::default(),
         body: verified.body().to_vec(),
@@ -245,6 +246,7 @@ fn pend(
     };
     let read = source.provider.read(verified, context);
     let mut withholds = false;
+    let mut base_id = None;
     let (entity, digest, step, goods) = match read {
         Ok(decoded) => {
             let digest = event_digest(&source.id, &decoded.id);
@@ -265,6 +267,8 @@ fn pend(
             );
             let entity = EntityKey::of(&source.id, &subject);
             withholds = decoded.withholds;
+            let has_rounds = decoded.derived && decoded.step.life.has_rounds();
+            base_id = has_rounds.then(|| decoded.id.to_string());
             let goods = event(config, source, &decoded, verified.body().len(), facts);
             (entity, digest, decoded.step, goods)
         }
@@ -280,9 +284,9 @@ fn pend(
         }
     };
     facts.record.webhook_id.clone_from(&parcel.label.webhook_id);
-    let (entity, event, fence) = match (parcel.nonce, parcel.claimed) {
-        (Some(nonce), _) => (entity, EventHash::redelivery(&digest, &nonce.0), Fence(0)),
-        (None, Some(claimed)) => (claimed.entity, claimed.event, claimed.fence),
+    let (entity, event, fence) = match (parcel.claimed, parcel.nonce) {
+        (Some(claimed), _) => (claimed.entity, claimed.event, claimed.fence),
+        (None, Some(nonce)) => (entity, EventHash::redelivery(&digest, &nonce.0), Fence(0)),
         (None, None) => (entity, EventHash::of(&digest), Fence(0)),
     };
     facts.record.entity = Some(hex(&entity.0));
@@ -293,11 +297,12 @@ fn pend(
     } else {
         source.window
     };
-    Pending {
+    let mut pending = Pending {
         dedupe: source.dedupe,
         retries: source.retries,
         entity,
         event,
+        base_id,
         fence,
         step,
         // What an operator has redelivered goes on, with its mark.
@@ -305,7 +310,10 @@ fn pend(
         window,
         goods,
         parcel,
-    }
+    };
+    let known = pending.parcel.round.unwrap_or(0);
+    facts.name_round(&mut pending, known);
+    pending
 }
 
 /// Chooses the destination, and writes the event if it is needed now.
@@ -364,6 +372,19 @@ fn refused(refusal: Refusal, label: &mut Label, record: &mut Record) -> Reason {
 }
 
 impl Facts {
+    /// Names the event after its round, if its id is derived: the same words in another round are another event. Says which round the id tells.
+    pub(super) fn name_round(&mut self, pending: &mut Pending, round: u16) -> u16 {
+        let Some(base) = pending.base_id.as_deref().filter(|_| round > 0) else {
+            return 0;
+        };
+        let id = format!("{base}{}", round_suffix(round));
+        let named = webhook_id(&event_digest(&pending.parcel.source, &id));
+        self.event_id = Some(id);
+        self.record.webhook_id = Some(named.clone());
+        pending.parcel.label.webhook_id = Some(named);
+        round
+    }
+
     fn refused(&mut self, refusal: SignatureRefusal) -> Outcome {
         match refusal {
             SignatureRefusal::Missing => Outcome::SignatureMissing,

@@ -38,13 +38,15 @@ impl Facts {
         pending: Box<Pending>,
         now: Timestamp,
     ) -> (Machine, Effect) {
-        let of_event = matches!(pending.goods, Goods::Event(..));
         match pending.dedupe {
             Dedupe::Kv => {
                 let key = self.seen_key(pending.event);
                 self.get(key, LOOK_TIMEOUT, State::Looking(pending), now)
             }
-            Dedupe::Exact { edge_cache: true } if self.message.is_none() && of_event => {
+            Dedupe::Exact { .. } if !is_cached(&pending) => {
+                self.ask_for_claim(gateway, pending, now)
+            }
+            Dedupe::Exact { edge_cache: true } if self.message.is_none() => {
                 let key = cache_key(&pending);
                 self.get(key, GLANCE_TIMEOUT, State::Looking(pending), now)
             }
@@ -118,6 +120,7 @@ impl Facts {
             entity: pending.entity,
             claim: ClaimRequest {
                 event: pending.event,
+                round: pending.parcel.round,
                 claimant,
                 step: pending.step,
                 lease: self.lease(),
@@ -149,7 +152,7 @@ impl Facts {
         let kept = remembered.saturating_sub(CACHE_LAG);
         let cached = matches!(pending.dedupe, Dedupe::Exact { edge_cache: true })
             && self.message.is_none()
-            && matches!(pending.goods, Goods::Event(..));
+            && is_cached(pending);
         if !cached || kept < LEAST_CACHED || !gateway.notes(pending.event) {
             return self.end(gateway, Outcome::Duplicate, None, now);
         }
@@ -166,7 +169,7 @@ impl Facts {
     pub(super) fn go_on_unclaimed(
         mut self,
         gateway: &Gateway,
-        pending: Pending,
+        mut pending: Pending,
         deduped: bool,
         now: Timestamp,
     ) -> (Machine, Effect) {
@@ -179,10 +182,13 @@ impl Facts {
             event: pending.event,
             window: pending.window,
         };
+        // Only a message that was claimed elsewhere, by the settings of before, is of a round that is known.
+        let round = pending.parcel.round.unwrap_or(0);
         let claimed = Claimed {
             sequence: None,
             state: None,
             ordering: Ordering::Unknown,
+            round: self.name_round(&mut pending, round),
             deduped,
         };
         self.hand_over(gateway, pending, hold, claimed, now)
@@ -216,6 +222,7 @@ impl Facts {
             sequence: None,
             state: None,
             ordering: Ordering::Unknown,
+            round: 0,
             deduped: false,
         };
         if let (Goods::Event(place, _), Some(Target::Origin(_))) =
@@ -381,6 +388,14 @@ impl Facts {
         };
         if message.is_exhausted(now) {
             return self.dead_letter(gateway, hold, parcel, Reason::AttemptsUsedUp, now);
+        }
+        if message.learnt_round && message.role == Some(Role::Deliver) {
+            // Tried again as it is it might be of a later round, and be another event: a new message knows.
+            let delay = match otherwise {
+                Otherwise::Release(_, wish) => wish.unwrap_or_default().max(backoff(1, 0)),
+                Otherwise::Leave(_, lease) => lease,
+            };
+            return self.enqueue_parcel(gateway, hold, parcel, delay, otherwise, now);
         }
         let comes_later = backoff(message.attempt, u16::MAX) >= MESSAGE_LEASE;
         match otherwise {
@@ -964,6 +979,11 @@ impl Hold {
             Self::Nothing => None,
         }
     }
+}
+
+/// Whether the edge cache may know of it: it is an event, and no round makes another event of the same words.
+fn is_cached(pending: &Pending) -> bool {
+    matches!(pending.goods, Goods::Event(..)) && !pending.step.life.has_rounds()
 }
 
 /// The edge cache answers as the object would: for an event of an entity.

@@ -233,6 +233,7 @@ impl<'a> Rows<'a> {
             let mut entity = Entity::default();
             let request = ClaimRequest {
                 event,
+                round: None,
                 claimant: crate::entity::Claimant::Sender,
                 step: Step::default(),
                 lease: std::time::Duration::ZERO,

@@ -129,6 +129,7 @@ fn event(settings: &Value, body: &str) -> Result<(Value, Option<Unknown>), Refus
         sequence: Some(7),
         state: None,
         ordering: Ordering::Unknown,
+        round: 0,
         deduped: true,
     };
     let prepared = Prepared::new(&decoded.attributes, &decoded.data, body.len());

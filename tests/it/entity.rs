@@ -36,6 +36,7 @@ fn event(n: u32) -> EventHash {
 fn claim_of(n: u32) -> ClaimRequest {
     ClaimRequest {
         event: event(n),
+        round: None,
         claimant: Claimant::Sender,
         step: Step::default(),
         lease: LEASE,
@@ -84,6 +85,7 @@ fn duplicate(remembered: Duration) -> Claim {
     Claim::Duplicate {
         receipt: Receipt::Delivered,
         remembered,
+        round: 0,
     }
 }
 
@@ -464,6 +466,7 @@ impl Life {
             entity: entity(n),
             claim: ClaimRequest {
                 event: event(of),
+                round: None,
                 claimant: Claimant::Sender,
                 step,
                 lease: LEASE,
@@ -499,6 +502,7 @@ impl Life {
             Ok(Reply::Claim(Claim::Duplicate {
                 receipt: Receipt::Delivered,
                 remembered,
+                ..
             })) => {
                 assert!(committed || maybe, "a duplicate of nothing");
                 let ends = [known.committed.map(|old| old.until), known.maybe];
@@ -808,6 +812,7 @@ impl Stands {
             (now < until).then_some(Claim::Duplicate {
                 receipt,
                 remembered,
+                round: 0,
             })
         };
         let in_flight = |until: Timestamp| {
@@ -1187,6 +1192,7 @@ fn queued(remembered: Duration) -> Claim {
     Claim::Duplicate {
         receipt: Receipt::Queued,
         remembered,
+        round: 0,
     }
 }
 
@@ -1742,6 +1748,8 @@ fn a_lease_that_lapsed_before_a_move_is_none_after_it_whatever_the_other_objects
     let behind = START.after(LEASE - Duration::from_secs(1));
     let granted = Claim::Granted {
         fence: Fence(u64::try_from(behind.0).unwrap()),
+        event: event(1),
+        round: 0,
         state: 0,
         ordering: Ordering::Unknown,
     };
@@ -2005,7 +2013,7 @@ fn request() -> impl Strategy<Value = Request> {
         (
             ids(),
             any::<(u8, u8, i64)>(),
-            any::<(u8, u32)>(),
+            any::<(u8, u32, Option<u16>)>(),
             life(),
             span(),
             span(),
@@ -2015,7 +2023,7 @@ fn request() -> impl Strategy<Value = Request> {
                 |(
                     (entity, event, fence),
                     (rank, state, at),
-                    (node, version),
+                    (node, version, round),
                     life,
                     lease,
                     window,
@@ -2024,6 +2032,7 @@ fn request() -> impl Strategy<Value = Request> {
                     entity: EntityKey(entity),
                     claim: ClaimRequest {
                         event: EventHash(event),
+                        round,
                         claimant: match fence % 3 {
                             0 => Claimant::Sender,
                             _ => Claimant::Message(Fence(fence)),
@@ -2070,18 +2079,25 @@ fn reply() -> impl Strategy<Value = Reply> {
             .prop_map(|(objects, previous)| Reply::Layout(Ok(Agreed { objects, previous }))),
         (any::<u32>(), span())
             .prop_map(|(recorded, wait)| Reply::Layout(Err(LayoutRefused { recorded, wait }))),
-        (any::<(u64, u8)>(), ordering()).prop_map(|((fence, state), ordering)| {
-            Reply::Claim(Claim::Granted {
-                fence: Fence(fence),
-                state,
-                ordering,
+        (any::<(u64, [u8; 16], u16, u8)>(), ordering()).prop_map(
+            |((fence, event, round, state), ordering)| {
+                Reply::Claim(Claim::Granted {
+                    fence: Fence(fence),
+                    event: EventHash(event),
+                    round,
+                    state,
+                    ordering,
+                })
+            }
+        ),
+        span().prop_map(|retry_after| Reply::Claim(Claim::InFlight { retry_after })),
+        (receipt(), span(), any::<u16>()).prop_map(|(receipt, remembered, round)| {
+            Reply::Claim(Claim::Duplicate {
+                receipt,
+                remembered,
+                round,
             })
         }),
-        span().prop_map(|retry_after| Reply::Claim(Claim::InFlight { retry_after })),
-        (receipt(), span()).prop_map(|(receipt, remembered)| Reply::Claim(Claim::Duplicate {
-            receipt,
-            remembered,
-        })),
         letter_reply().prop_map(Reply::Letters),
         Just(Reply::Claim(Claim::Moved)),
         Just(Reply::Settled(Ok(()))),

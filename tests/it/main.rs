@@ -26,6 +26,7 @@ mod outcomes;
 mod phi;
 mod phil_callback;
 mod queue;
+mod rounds;
 #[cfg(feature = "schema")]
 mod schemas;
 mod support;

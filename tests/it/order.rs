@@ -271,6 +271,7 @@ proptest! {
             let mut entity = Entity::load(rows).unwrap();
             let request = ClaimRequest {
                 event: EventHash([u8::try_from(n).unwrap(); 16]),
+                round: None,
                 claimant: Claimant::Sender,
                 step: Step { life, node: number(life, event.kind), at: Timestamp(event.at), version: event.version, ..Step::default() },
                 lease: LEASE_OF_TESTS,
@@ -778,6 +779,7 @@ fn version_1() -> Vec<u8> {
 fn claim_of(event: u8, kind: &str) -> ClaimRequest {
     ClaimRequest {
         event: EventHash([event; 16]),
+        round: None,
         claimant: Claimant::Sender,
         step: Step {
             life: Life::Authorization,
@@ -817,6 +819,8 @@ fn a_row_of_version_1_is_read_and_written_as_version_2() {
     let granted = entity.claim(&claim_of(0xCC, "authorization.voided"), START);
     let expected = Claim::Granted {
         fence: Fence(1_782_397_332_006),
+        event: EventHash([0xCC; 16]),
+        round: 0,
         state: 3,
         ordering: Ordering::Early,
     };

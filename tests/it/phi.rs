@@ -1233,6 +1233,7 @@ fn an_event_that_could_not_be_deduped_says_so_and_has_no_sequence() {
             ordering: Ordering::Unknown,
             sequence,
             state,
+            round: 0,
             deduped,
         });
         serde_json::from_slice(&event).unwrap()

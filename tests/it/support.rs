@@ -163,6 +163,7 @@ pub(crate) fn read_as(
         ordering: Ordering::Unknown,
         sequence: Some(1_782_397_331_000),
         state: State::from_u8(decoded.step.state),
+        round: 0,
         deduped: true,
     };
     Ok(Event {
@@ -407,6 +408,7 @@ pub(crate) fn written(decoded: &Decoded<'_>, body_len: usize) -> Vec<u8> {
         ordering: Ordering::InOrder,
         sequence: Some(1_782_397_331_000),
         state: State::from_u8(decoded.step.state),
+        round: 0,
         deduped: true,
     };
     Prepared::new(&decoded.attributes, &decoded.data, body_len).finish(claimed)
