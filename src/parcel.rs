@@ -9,7 +9,7 @@ use crate::bytes::{Reader, Writer};
 use crate::entity::{EntityKey, EventHash, Fence};
 use crate::time::Timestamp;
 
-/// Version 1 had one header, of Osigu's; messages of it may still be under way.
+/// The form of what is packed. Another is put back, for a build that reads it.
 const VERSION: u8 = 1;
 
 /// Why something authentic can't be delivered for good. The code of each is stable.
@@ -200,12 +200,9 @@ impl Parcel {
                 fence: Fence(reader.u64()?),
             })
             .filter(|claimed| claimed.fence.0 != u64::MAX),
-            round: match version {
-                1 => None,
-                _ => match reader.u32()? {
-                    0 => None,
-                    round => Some(u16::try_from(round - 1).ok()?),
-                },
+            round: match reader.u32()? {
+                0 => None,
+                round => Some(u16::try_from(round - 1).ok()?),
             },
             nonce: Some(reader.array()?)
                 .filter(|bytes| *bytes != [0; 16])
