@@ -9,8 +9,10 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import * as evitalrx from "../../scripts/lib/evitalrx.mjs";
 import * as osigu from "../../scripts/lib/osigu.mjs";
 import { startOrigin } from "../../scripts/lib/origin.mjs";
+import * as phil from "../../scripts/lib/phil.mjs";
 import { ROOT, freePort, readText, remove, startWorkerd, temporary, until } from "./harness.mjs";
 import { startPlatform } from "./platform.mjs";
 
@@ -40,6 +42,7 @@ const SECRETS = {
   // 32 bytes, as a key for AES-256 has to have.
   SEAL_KEY: Buffer.from(`seal-key-${MARK}`.padEnd(32, "0")).toString("base64"),
   ADMIN_KEY: `operator-key-of-32-bytes-${MARK}`,
+  PATH_TOKEN: `path-token-${MARK}`,
 };
 
 let origin;
@@ -51,6 +54,8 @@ const state = temporary();
 const running = [];
 /// What was answered to senders, by code.
 const answers = [];
+/// What was answered to senders that sign nothing.
+const unsignedAnswers = [];
 /// What was answered to operators: { method, path, code, text }.
 const operatorAnswers = [];
 /// Signatures: whoever has one may resend the request within the tolerance.
@@ -81,6 +86,9 @@ before(async () => {
     SOURCE_KV: { ...source, dedupe: "kv", destination: "events" },
     SOURCE_EDGE: { ...source, edge_cache: true },
     SOURCE_SLACK: { provider: "configured", preset: "slack", keys, destination: "local" },
+    SOURCE_PORTAL: { provider: "evitalrx", accept_unsigned: true, path_tokens: [{ id: "first", secret: "PATH_TOKEN" }], destination: "local" },
+    SOURCE_OFFICE: { provider: "evitalrx", accept_unsigned: true, addresses: ["203.0.113.0/24"], destination: "local" },
+    SOURCE_PHIL: { provider: "phil-callback", keys, destination: "local" },
     SOURCE_SHORT: { ...source, keys: [{ id: "first", secret: "SHORT_KEY" }] },
     SOURCE_EXPIRED: { ...source, keys: [{ ...keys[0], not_after: "2020-01-01T00:00:00Z" }] },
     // The secret itself, pasted where its name belongs; a URL with a password; a value where there is a choice.
@@ -161,6 +169,22 @@ function challenge(worker) {
   const signature = createHmac("sha256", KEY).update(`v0:${time}:${body}`).digest("hex");
   signatures.push(signature);
   return send(worker, body, { source: "slack", header: null, headers: { "x-slack-signature": `v0=${signature}`, "x-slack-request-timestamp": time } });
+}
+
+/// An order, told by its token in the path; the token is a mark too.
+function order(worker, { id = MARK, source = "portal", path = `/hooks/${source}/${SECRETS.PATH_TOKEN}/order-accepted`, data = {} } = {}) {
+  const { body } = evitalrx.event("order-accepted", { data: { id, patient_name: MARK, mobile: MARK, [`note_${MARK}`]: MARK, ...data } });
+  return send(worker, body, { path, header: null });
+}
+
+/// A callback, with its key in `authorization`.
+async function callback(worker, authorization) {
+  const { prescription } = phil;
+  const patient = { ...prescription.patient, name: { firstName: MARK, lastName: MARK } };
+  const { body } = phil.event("CONFIRMED", { data: { requestID: phil.requestId(), prescription: { ...prescription, patient, sig: MARK } } });
+  const answer = await send(worker, body, { source: "phil", header: null, headers: { authorization } });
+  // PHIL's own form has no code: the record has it.
+  return { ...answer, text: JSON.stringify({ code: answer.status === 200 ? "delivered" : "signature_mismatch", text: answer.text }) };
 }
 
 /// A call of an operator, with marks in every part that isn't the key.
@@ -290,6 +314,14 @@ test("every outcome comes about, each with one record in the log", async () => {
 
   await ends("signature_missing", send(worker, event().body, { header: null }));
   await ends("challenge_answered", challenge(worker));
+  const unsigned = (code, sending) => ends(code, sending, [code], unsignedAnswers);
+  await unsigned("delivered", order(worker));
+  await unsigned("duplicate", order(worker));
+  await unsigned("dead_lettered", order(worker, { id: `x${MARK}`, data: { transaction_nature: "reject", order_status: "rejected" } }));
+  await unsigned("signature_mismatch", order(worker, { path: `/hooks/portal/${MARK}-path-token` }));
+  await unsigned("address_not_allowed", order(worker, { source: "office", path: "/hooks/office" }));
+  await unsigned("delivered", callback(worker, KEY));
+  await unsigned("signature_mismatch", callback(worker, `${KEY}x`));
   await ends("signature_malformed", send(worker, event().body, { header: `t=${MARK},v1=${MARK}` }));
   await ends("signature_malformed", send(worker, event().body, { header: MARK.repeat(500) }));
   await ends("signature_mismatch", send(worker, event().body, { key: `${KEY}x` }));
@@ -456,8 +488,8 @@ test("traps and failing objects come about, each with one record in the log", as
 
 test("no outcome was left out", () => {
   const codes = (answered) => OUTCOMES.filter((outcome) => outcome.answered === answered).map(({ code }) => code);
-  assert.deepEqual([codes(true).length, codes(false).length, ENDINGS.length, REASONS.length], [26, 4, 14, 8]);
-  assert.deepEqual([...new Set(answers.map(({ code }) => code))].sort(), codes(true).sort());
+  assert.deepEqual([codes(true).length, codes(false).length, ENDINGS.length, REASONS.length], [27, 4, 14, 9]);
+  assert.deepEqual([...new Set([...answers, ...unsignedAnswers].map(({ code }) => code))].sort(), codes(true).sort());
   for (const code of codes(false)) assert.ok(running.some((worker) => ofOthers(worker, code).length > 0), code);
   assert.deepEqual([...new Set(operatorAnswers.map(({ code }) => code))].sort(), ENDINGS.toSorted());
 });
@@ -536,6 +568,7 @@ test("answers carry the code, and the event id once the request is authentic; no
     for (const name of Object.keys(answer.headers)) assert.ok(headers.includes(name), name);
   }
   assert.ok(withId > 30);
+  for (const answer of unsignedAnswers) assert.deepEqual(anyMark(`${JSON.stringify(answer.headers)} ${answer.text}`), [], answer.text);
 });
 
 test("the names of the objects are a version, numbers, and nothing else", () => {
