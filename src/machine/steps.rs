@@ -182,8 +182,11 @@ impl Facts {
             event: pending.event,
             window: pending.window,
         };
-        // Only a message that was claimed elsewhere, by the settings of before, is of a round that is known.
+        // Only a message that was claimed elsewhere, by the settings of before, is of a round that is known. What goes out as one of the first stays one.
         let round = pending.parcel.round.unwrap_or(0);
+        if pending.step.life.has_rounds() {
+            pending.parcel.round = Some(round);
+        }
         let claimed = Claimed {
             sequence: None,
             state: None,

@@ -62,25 +62,32 @@ fn rejected(pharmacy: char) -> String {
     order("order-rejected", pharmacy)
 }
 
-/// The id, the state and the order of an event that was delivered. The headers name it by the id in it.
+/// The id of an event that was delivered. The headers name it by that.
 #[track_caller]
-fn told(delivery: &Delivery) -> (String, String, String) {
+fn id(delivery: &Delivery) -> String {
     let event: Value = serde_json::from_slice(&delivery.body).unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let id = text(&event["id"]);
+    let id = event["id"].as_str().unwrap().to_owned();
     assert_eq!(
         header(delivery, "webhook-id"),
         webhook_id(&event_digest("osigu", &id))
     );
+    id
+}
+
+/// The same, with the state and the order.
+#[track_caller]
+fn told(delivery: &Delivery) -> (String, String, String) {
+    let event: Value = serde_json::from_slice(&delivery.body).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
     (
-        id,
+        id(delivery),
         text(&event["data"]["state"]),
         text(&event["rxordering"]),
     )
 }
 
 fn ids(world: &World) -> Vec<String> {
-    world.delivered.iter().map(|one| told(one).0).collect()
+    world.delivered.iter().map(id).collect()
 }
 
 fn base(id: &str) -> &str {
@@ -240,7 +247,7 @@ fn a_redelivery_keeps_the_id_and_begins_no_round() {
         world.origin.extend([answers(422)]);
         assert_eq!(world.send(&last).summary(), DEAD_LETTERED);
         let sent = header(world.delivered.last().unwrap(), "webhook-id").to_owned();
-        assert_eq!(world.dead_letters(), [sent.clone()]);
+        assert_eq!(world.dead_letters().as_slice(), std::slice::from_ref(&sent));
         world.keep_letters();
         let [letter] = &world.letters()[..] else {
             panic!("{:?}", world.letters())
@@ -294,6 +301,53 @@ fn a_message_without_a_claim_is_of_the_round_of_its_first_attempt() {
 }
 
 #[test]
+fn a_letter_that_couldnt_be_read_before_is_of_the_round_of_its_first_attempt() {
+    let mut world = World::of(gateway_of(Provider::Osigu, &usual(), &[DELIVERIES]));
+    assert_eq!(world.send(&accepted('a')).summary(), DEAD_LETTERED);
+    world.keep_letters();
+    world.gateway = gateway_of(Provider::Evitalrx, &usual(), &[DELIVERIES]);
+    assert_eq!(world.send(&rejected('a')).summary(), DELIVERED);
+    let path = format!("/v1/dead-letters/{}/redeliver", world.letters()[0].id);
+    assert_eq!(world.call("POST", &path).answer.status, 202);
+    let first = world.take(DELIVERIES);
+    world.origin.extend([answers(503)]);
+    assert_eq!(world.attempt(&first).summary(), (Verdict::Ack, "enqueued"));
+    let second = world.queued.last().unwrap().clone();
+    let parcel = parcel_of(&second.body);
+    assert_eq!(parcel.round, Some(1));
+    assert!(parcel.nonce.is_some() && parcel.claimed.is_some());
+    // Whichever of the two comes again, it was delivered.
+    assert_eq!(world.consume().summary(), (Verdict::Ack, "delivered"));
+    for again in [first, second] {
+        assert_eq!(world.attempt(&again).summary(), (Verdict::Ack, "duplicate"));
+    }
+    let ids = ids(&world);
+    assert_eq!(ids[1], ids[2]);
+    assert_eq!(ids[1], format!("{}.1", base(&ids[1])));
+}
+
+#[test]
+fn a_letter_from_before_rounds_were_known_keeps_its_id() {
+    let mut settings = usual();
+    set(&mut settings, "SOURCE_OSIGU.dedupe", json!("kv"));
+    let mut world = World::of(gateway_of(Provider::Evitalrx, &settings, &[DELIVERIES]));
+    world.origin.extend([answers(422)]);
+    assert_eq!(world.send(&accepted('a')).summary(), DEAD_LETTERED);
+    world.keep_letters();
+    world.gateway = gateway_of(Provider::Evitalrx, &usual(), &[DELIVERIES]);
+    assert_eq!(world.send(&rejected('a')).summary(), DELIVERED);
+    let path = format!("/v1/dead-letters/{}/redeliver", world.letters()[0].id);
+    assert_eq!(world.call("POST", &path).answer.status, 202);
+    assert_eq!(world.consume().summary(), (Verdict::Ack, "delivered"));
+    assert_eq!(id(&world.delivered[2]), id(&world.delivered[0]));
+    let (_, state, ordering) = told(&world.delivered[2]);
+    assert_eq!(
+        (state.as_str(), ordering.as_str()),
+        ("rejected", "superseded")
+    );
+}
+
+#[test]
 fn a_move_between_shards_keeps_rounds() {
     let mut world = orders();
     for body in [accepted('a'), rejected('a'), accepted('a')] {
@@ -340,15 +394,8 @@ fn with_kv_alone_no_round_is_known() {
     assert_eq!(world.send(&accepted('a')).summary(), DELIVERED);
     assert_eq!(world.send(&rejected('a')).summary(), DELIVERED);
     assert_eq!(world.send(&accepted('a')).summary(), DUPLICATE);
-    for delivery in &world.delivered {
-        let event: Value = serde_json::from_slice(&delivery.body).unwrap();
-        let id = event["id"].as_str().unwrap();
-        assert_eq!(base(id), id);
-        assert_eq!(
-            header(delivery, "webhook-id"),
-            webhook_id(&event_digest("osigu", id))
-        );
-    }
+    let ids = ids(&world);
+    assert_eq!(ids, [base(&ids[0]), base(&ids[1])]);
 }
 
 // ── transfers ──
