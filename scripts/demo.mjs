@@ -1,8 +1,11 @@
-// Sends every Osigu event through the real Worker to a real origin, then what goes wrong in practice; ends non-zero if a row is not as it should be.
+// Sends what each sender sends through the real Worker to a real origin, and what goes wrong in practice; ends non-zero if a row is not as it should be.
 
+import { createHmac } from "node:crypto";
 import { rmSync } from "node:fs";
+import * as evitalrx from "./lib/evitalrx.mjs";
 import * as osigu from "./lib/osigu.mjs";
 import { startOrigin } from "./lib/origin.mjs";
+import * as phil from "./lib/phil.mjs";
 import { devSecrets, startWorker } from "./lib/worker.mjs";
 
 const ORIGIN_PORT = 8788;
@@ -41,11 +44,13 @@ async function operator(method, path) {
 }
 
 function compare(sent, event, expected, answer) {
-  const received = origin.of(event.id);
+  const received = event.subject ? origin.received.filter((entry) => entry.event?.subject === event.subject) : origin.of(event.id);
   const last = received.at(-1)?.event;
   const ok = answer.status === expected.status && answer.code === expected.code && received.length === expected.received &&
-    (expected.type === undefined || last?.type === expected.type);
-  const seen = received.length === 0 ? "nothing" : `${last.type}${last.data.state ? ` (${last.data.state})` : ""}${received.length > 1 ? ` ×${received.length}` : ""}`;
+    (expected.type === undefined || last?.type === expected.type) && (expected.ordering === undefined || last?.rxordering === expected.ordering);
+  const state = last?.data.state ? ` (${last.data.state})` : "";
+  const ordering = expected.ordering && expected.ordering !== "in_order" ? `, ${last?.rxordering}` : "";
+  const seen = received.length === 0 ? "nothing" : `${last.type}${state}${ordering}${received.length > 1 ? ` ×${received.length}` : ""}`;
   const code = answer.reason ? `${answer.code}: ${answer.reason}` : answer.code;
   rows.push({ sent, status: answer.status ?? "", code: code ?? "", seen, ok, expected });
 }
@@ -113,6 +118,60 @@ await row("a sandbox event at a production source", astray, { status: 200, code:
   url: `${worker.url}/hooks/osigu-production`,
   key: secrets.OSIGU_PRODUCTION_KEY,
 });
+
+// eVitalRx signs nothing: a token in the path, and one webhook after the other behind it.
+const order = { id: evitalrx.orderId() };
+order.subject = `order/${order.id}`;
+const portal = `${worker.url}/hooks/portal`;
+let told = 0;
+async function webhook(sent, name, expected, { token = secrets.PORTAL_TOKEN, of = order, data = {} } = {}) {
+  const { body } = evitalrx.event(name, { data: { id: of.id, ...data } });
+  await row(sent, of, expected, { url: `${portal}/${token}/${name}`, body, header: null });
+}
+const orders = (type, ordering = "in_order") => ({ ...taken(`rx.order.${type}`, (told += 1)), ordering });
+const nothingNew = (code, more = {}) => ({ status: 200, code, received: told, ...more });
+await webhook("eVitalRx: digitization-completed", "digitization-completed", orders("digitized"));
+await webhook("order-assigned", "order-assigned", orders("assigned"));
+await webhook("order-accepted", "order-accepted", orders("accepted"));
+await webhook("… and the same again", "order-accepted", nothingNew("duplicate"));
+await webhook("order-rejected", "order-rejected", orders("rejected"));
+await webhook("order-reassign", "order-reassign", orders("reassigned"));
+await webhook("order-accepted, the same words in a new round", "order-accepted", orders("accepted"));
+await webhook("order-shipped", "order-shipped", orders("shipped"));
+await webhook("order-picked-up", "order-picked-up", orders("picked_up"));
+await webhook("order-delivered", "order-delivered", orders("delivered"));
+await webhook("order-split", "order-split", orders("split"));
+await webhook("order-shipped, late, by another rider", "order-shipped", orders("shipped", "superseded"), { data: { delivery_person_name: "Asha Nair" } });
+await webhook("a body that isn't of its path's webhook", "order-shipped", nothingNew("dead_lettered"), { data: { transaction_nature: "reject", order_status: "rejected" } });
+await webhook("another token in the path", "order-accepted", nothingNew("source_unknown", { status: 404 }), { token: "0".repeat(48) });
+const unreadable = { id: evitalrx.orderId() };
+unreadable.subject = `order/${unreadable.id}`;
+await webhook("digitization-rejected", "digitization-rejected", taken("rx.order.digitization_rejected"), { of: unreadable });
+
+// PHIL's partners bring a key, and are answered in PHIL's form.
+const transfer = { id: phil.requestId() };
+transfer.subject = `transfer/${transfer.id}`;
+async function callback(sent, type, expected, { key = secrets.PHIL_KEY, data = { requestID: transfer.id } } = {}) {
+  const answer = await osigu.send(`${worker.url}/hooks/phil`, phil.event(type, { data }).body, { header: null, headers: { authorization: key } });
+  const { metadata, error } = JSON.parse(answer.text);
+  compare(sent, transfer, expected, { status: answer.status, code: metadata.responseType, reason: error?.type });
+}
+const success = (type, received, ordering) => ({ status: 200, code: "RX_CALLBACK_SUCCESS", received, type: `rx.transfer.${type}`, ordering });
+const refusal = (status, received) => ({ status, code: "RX_CALLBACK_ERROR", received });
+await callback("PHIL: another key", "CONFIRMED", refusal(401, 0), { key: secrets.PORTAL_TOKEN });
+await callback("without its requestID", "CONFIRMED", refusal(400, 0), { data: { requestID: undefined } });
+await callback("RECEIVED", "RECEIVED", success("received", 1, "in_order"));
+await callback("CONFIRMED", "CONFIRMED", success("confirmed", 2, "in_order"));
+await callback("… and the same again", "CONFIRMED", success("confirmed", 2, "in_order"));
+await callback("ERROR, after the final word", "ERROR", success("failed", 3, "superseded"));
+
+// A fourth sender, by settings alone.
+const sample = { id: `evt_${phil.requestId()}` };
+sample.body = Buffer.from(JSON.stringify({ event: { id: sample.id, type: "result.ready", at: new Date().toISOString() }, sample: "smp_1", value: 7.1 }));
+const lab = (key) => ({ url: `${worker.url}/hooks/lab`, header: null, headers: { "x-lab-signature": createHmac("sha256", key).update(sample.body).digest("hex") } });
+await row("a lab, by settings: signed with another key", sample, { status: 401, code: "signature_mismatch", received: 0 }, lab("another"));
+await row("result.ready", sample, taken("rx.sample.result_ready"), lab(secrets.LAB_KEY));
+await row("… and the same again", sample, { status: 200, code: "duplicate", received: 1 }, lab(secrets.LAB_KEY));
 
 await kept((entry) => entry.reason === "environment_mismatch");
 const { dead_letters: deadLetters } = await operator("GET", "/v1/dead-letters");

@@ -652,6 +652,10 @@ impl Parser<'_> {
         let mut api_versions = self.texts(&table, "accept_api_versions");
         let provider_slug = self.text(&table, "provider_slug", false).map(str::to_owned);
         let dedupe = self.dedupe(&table);
+        if is(Provider::Evitalrx) && dedupe == Dedupe::Kv {
+            let problem = "has to be exact: the same words come again in another round, and only the order's object knows which round it is";
+            self.fault(&table.at("dedupe"), problem);
+        }
         let withhold_superseded = self.bool(&table, "withhold_superseded").unwrap_or(true);
         let accepts_loss = self.bool(&table, "accept_loss").unwrap_or(false);
         let policy = self.choice(&table, "retry_policy", &["documented", "unknown"], false);

@@ -146,5 +146,5 @@ export async function send(url, body, { key, t, header, headers = {}, signal } =
   try {
     answer = JSON.parse(text);
   } catch {}
-  return { status: response.status, code: answer.code, eventId: answer.event_id, retryAfter: response.headers.get("retry-after"), text };
+  return { status: response.status, code: answer.code, reason: answer.reason, eventId: answer.event_id, retryAfter: response.headers.get("retry-after"), text };
 }

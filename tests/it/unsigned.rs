@@ -185,6 +185,24 @@ fn what_cant_be_retried_needs_a_queue_behind_it() {
 }
 
 #[test]
+fn an_order_has_rounds_so_kv_cannot_remember_it() {
+    let of = |source: &Value| -> Vec<String> {
+        faults(source)
+            .into_iter()
+            .filter(|fault| fault.contains("dedupe"))
+            .collect()
+    };
+    assert_eq!(
+        of(&evitalrx(&json!({ "dedupe": "kv" }))),
+        [
+            "SOURCE_IT.dedupe: has to be exact: the same words come again in another round, and only the order's object knows which round it is"
+        ]
+    );
+    assert_eq!(of(&evitalrx(&json!({ "dedupe": "exact" }))), [""; 0]);
+    assert_eq!(of(&phil(&json!({ "dedupe": "kv" }))), [""; 0]);
+}
+
+#[test]
 fn with_its_token_in_the_path_an_order_is_delivered_and_told_by_its_webhook() {
     let mut world = world(&evitalrx(&json!({})));
     let path = format!("{TOKEN}/order-accepted");

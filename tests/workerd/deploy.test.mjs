@@ -10,7 +10,7 @@ import { unstable_readConfig as readConfig } from "wrangler";
 import { ROOT, SEAL_KEY, SIGNING_KEY, readText, remove, startWorkerd, temporary } from "./harness.mjs";
 
 const KIB = 1024;
-const MAX_UPLOAD_KIB = 400;
+const MAX_UPLOAD_KIB = 420;
 const MAX_STARTUP_MS = 50;
 
 function wrangler(args, cwd = ROOT) {
@@ -32,7 +32,7 @@ describe("the upload", () => {
   const gzipKib = (output) => Number(/^Total Upload: .* gzip: ([\d.]+) KiB$/m.exec(output)[1]);
   const parts = (folder) => readdirSync(folder).filter((name) => /\.(js|wasm)$/.test(name)).sort();
 
-  test("is below 400 KiB of gzip", (t) => {
+  test("is below 420 KiB of gzip", (t) => {
     const said = gzipKib(readText(join(ROOT, "build/dry-run.log")));
     const counted = parts(join(ROOT, "build/worker")).reduce((sum, name) => sum + gzipSync(readFileSync(join(ROOT, "build/worker", name))).length, 0) / KIB;
     t.diagnostic(`gzip: ${said} KiB by wrangler's count`);
@@ -167,7 +167,7 @@ describe("README", () => {
       .filter((cells) => /^\d{3}$/.test(cells[1]))
       .map(([, status, code, level, retryAfter]) => ({ code: code.replaceAll("`", ""), status, level, retryAfter: /^\d+$/.test(retryAfter) ? retryAfter : undefined }));
     const sorted = (list) => list.toSorted((a, b) => (a.code < b.code ? -1 : 1));
-    assert.equal(answered.length, 26);
+    assert.equal(answered.length, 27);
     assert.deepEqual(sorted(rows), sorted(answered));
   });
 

@@ -401,6 +401,8 @@ describe("a message", () => {
       assert.deepEqual([last.acks.length, last.retries], [1, []], what);
       // Nobody could read it, so nobody takes it for settled: it is kept as it came.
       await pass(60, LETTERS, platformApart);
+      assert.equal(kept(), before, what);
+      await apart.queue(LETTERS, [{ body: platformApart.messages()[LETTERS].at(-1).body, attempts: 96 }]);
       assert.equal(kept(), before + 1, what);
     }
     assert.ok(apart.records().filter(({ code }) => code === "message_unreadable").length >= 4 * 8);
