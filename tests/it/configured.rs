@@ -7,8 +7,7 @@ use rxgate::auth::scheme::Head;
 use rxgate::config::{Bindings, Config, Source};
 use rxgate::effect::Effect;
 use rxgate::entity::Ordering;
-use rxgate::event::phi::{Scratch, Variant};
-use rxgate::event::schema::schema;
+use rxgate::event::phi::Scratch;
 use rxgate::event::{Claimed, Prepared};
 use rxgate::inbound::{Inbound, Received};
 use rxgate::machine::{Gateway, Machine};
@@ -134,13 +133,15 @@ fn event(settings: &Value, body: &str) -> Result<(Value, Option<Unknown>), Refus
     };
     let prepared = Prepared::new(&decoded.attributes, &decoded.data, body.len());
     let event: Value = serde_json::from_slice(&prepared.finish(claimed)).unwrap();
+    #[cfg(feature = "schema")]
     assert_keeps_to_its_schema(&event, source.phi.variant());
     Ok((event, decoded.unknown))
 }
 
-fn assert_keeps_to_its_schema(event: &Value, variant: Variant) {
+#[cfg(feature = "schema")]
+fn assert_keeps_to_its_schema(event: &Value, variant: rxgate::event::phi::Variant) {
     let name = event["dataschema"].as_str().unwrap().split(':').nth(3);
-    let schema = schema(name.unwrap(), variant).unwrap();
+    let schema = rxgate::event::schema::schema(name.unwrap(), variant).unwrap();
     let options = jsonschema::draft202012::options().should_validate_formats(true);
     let validator = options.build(&schema).unwrap();
     let faults: Vec<String> = validator
