@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::auth::{
-    Authentication, Key, KeyFault, KeyId, Keyring, MAX_KEYS, MAX_SEAL_KEYS, MIN_KEY_BYTES, SealKey,
+    Authentication, Key, KeyFault, KeyId, Keyring, MAX_SEAL_KEYS, MIN_KEY_BYTES, SealKey,
     SealKeyFault, SealKeys, Stale, TimestampedHmac,
 };
 use crate::delivery::{
@@ -21,7 +21,7 @@ use crate::delivery::{
 use crate::event::phi::{Action, Actions, Class, MIN_PHI_KEY_BYTES, Policy, PolicyFault};
 use crate::provider::{Expectations, Provider, RetryPolicy, UNKNOWN_TYPE};
 use crate::time::{Timestamp, Zone};
-use sender::ONLY_CONFIGURED;
+use sender::{NamedKey, ONLY_CONFIGURED};
 use unsigned::{ONLY_EVITALRX, ONLY_PHIL};
 
 /// No body above this is ever taken.
@@ -755,48 +755,36 @@ impl Parser<'_> {
     }
 
     fn keys(&mut self, table: &Table<'_>, list: &str, least: usize) -> Option<Keyring> {
-        let mut keys: Vec<Key> = Vec::new();
-        let mut sound = true;
-        for (path, value) in self.array(table, list, true) {
-            let Some(table) = self.table(&path, value, &["id", "secret", "not_after"]) else {
-                sound = false;
-                continue;
+        let (named, mut sound) = self.named_keys(table, list);
+        let mut keys: Vec<Key> = Vec::with_capacity(named.len());
+        for NamedKey {
+            path,
+            secret,
+            id,
+            not_after,
+            value,
+        } in named
+        {
+            let bytes = value.as_bytes();
+            let key = match bytes.len() {
+                short if (1..least).contains(&short) => Err(KeyFault::Short { bytes: short }),
+                _ => Key::new(id, bytes, not_after),
             };
-            let id = self.key_id(&table);
-            let not_after = self.not_after(&table);
-            if let Some(id) = &id
-                && keys.iter().any(|key| key.id() == id)
-            {
-                self.fault(&table.at("id"), "is the id of another key");
-            }
-            let secret_path = table.at("secret");
-            let key = self
-                .secret(&table, "secret")
-                .zip(id)
-                .map(|((name, bytes), id)| {
-                    let bytes = bytes.as_bytes();
-                    if (1..least).contains(&bytes.len()) {
-                        return Err((name, KeyFault::Short { bytes: bytes.len() }));
-                    }
-                    Key::new(id, bytes, not_after).map_err(|fault| (name, fault))
-                });
             match key {
-                Some(Ok(key)) => keys.push(key),
-                Some(Err((name, fault))) => {
+                Ok(key) => keys.push(key),
+                Err(fault) => {
                     sound = false;
                     let problem = match fault {
-                        KeyFault::Empty => format!("the secret {name} is empty"),
+                        KeyFault::Empty => format!("the secret {secret} is empty"),
                         KeyFault::Short { bytes } => format!(
-                            "the secret {name} has {bytes} bytes: at least {least} are needed"
+                            "the secret {secret} has {bytes} bytes: at least {least} are needed"
                         ),
-                        KeyFault::Refused => format!("the secret {name} can't key the hash"),
+                        KeyFault::Refused => format!("the secret {secret} can't key the hash"),
                     };
-                    self.fault(&secret_path, problem);
+                    self.fault(&path, problem);
                 }
-                None => sound = false,
             }
         }
-        self.check_count(table, list, MAX_KEYS);
         Keyring::new(keys).filter(|_| sound)
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::scheme::encoding::hex_into;
 use super::{HmacSha256, KeyId, Keyring, Mac, Proof, RawBody, Strength, Verified};
 use crate::time::Timestamp;
 
@@ -170,21 +171,6 @@ fn parse_seconds(text: &str) -> Option<i64> {
 
 /// Exactly 64 hex digits.
 fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    fn digit(byte: u8) -> Option<u8> {
-        match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            b'A'..=b'F' => Some(byte - b'A' + 10),
-            _ => None,
-        }
-    }
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != 32 || !rest.is_empty() {
-        return None;
-    }
     let mut bytes = [0; 32];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
+    (hex_into(text, &mut bytes)? == 32).then_some(bytes)
 }

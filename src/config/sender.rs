@@ -33,8 +33,8 @@ pub(super) struct Configured<'t> {
 pub(super) struct NamedKey<'t> {
     pub(super) path: String,
     pub(super) secret: &'t str,
-    id: KeyId,
-    not_after: Option<Timestamp>,
+    pub(super) id: KeyId,
+    pub(super) not_after: Option<Timestamp>,
     pub(super) value: String,
 }
 

@@ -300,6 +300,30 @@ pub(super) fn is_pseudonym(text: &str) -> bool {
 /// A field of a sender's, and what is documented of it.
 pub type Field = (&'static str, Shape);
 
+/// A field whose value is of a class.
+pub(crate) mod field {
+    use super::{Class, Field, Shape};
+
+    pub(crate) const fn none(name: &'static str) -> Field {
+        (name, Shape::Value(Class::None))
+    }
+    pub(crate) const fn identifier(name: &'static str) -> Field {
+        (name, Shape::Value(Class::Identifier))
+    }
+    pub(crate) const fn contact(name: &'static str) -> Field {
+        (name, Shape::Value(Class::Contact))
+    }
+    pub(crate) const fn clinical(name: &'static str) -> Field {
+        (name, Shape::Value(Class::Clinical))
+    }
+    pub(crate) const fn link(name: &'static str) -> Field {
+        (name, Shape::Value(Class::Link))
+    }
+    pub(crate) const fn free_text(name: &'static str) -> Field {
+        (name, Shape::Value(Class::FreeText))
+    }
+}
+
 /// What a sender documents of a value. A value of another kind counts as unknown, `null` aside.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {

@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use super::{Context, Decoded, Refusal, RetryPolicy, UNKNOWN_TYPE, Unknown};
 use crate::auth::Verified;
 use crate::entity::Step;
-use crate::event::phi::{Class, redact};
+use crate::event::phi::Class;
 use crate::event::{
-    Attributes, ConfiguredData, Data, Document, Entity, Invalid, Malformed, Notes, Pointer, decode,
+    Attributes, ConfiguredData, Data, Document, Entity, Invalid, Notes, Pointer, decode,
     fits_attribute, read_text,
 };
 use crate::time::{Timestamp, to_text, to_utc};
@@ -307,13 +307,8 @@ impl<'a> Reader<'_, 'a> {
             return Ok((self.document.raw, false));
         }
         // No field of it is known.
-        let redacted = redact(self.document.raw, &[], context.phi, context.scratch)
-            .ok_or(Refusal::Malformed(Malformed::NotAnObject))?;
-        if redacted.cut {
-            self.notes
-                .add_to_whole("original", "at most 65536 values under unknown fields");
-        }
-        Ok((redacted.document.raw, true))
+        let redacted = context.redact(self.document.raw, &[], &self.notes)?;
+        Ok((redacted.raw, true))
     }
 }
 

@@ -15,9 +15,10 @@ use sha2::{Digest, Sha256};
 use super::{Context, Decoded, Refusal, UNKNOWN_TYPE, Unknown, derived_id, digest};
 use crate::auth::Verified;
 use crate::entity::{FINALLY_REJECTED, Life, Step};
-use crate::event::phi::{Class, Field, Policy, Shape, redact};
+use crate::event::phi::field::{clinical, contact, free_text, identifier, link, none};
+use crate::event::phi::{Class, Field, Policy, Shape};
 use crate::event::{
-    Attributes, Bill, Data, Document, Entity, Fields, Invalid, Item, Malformed, Notes, OrderData,
+    Attributes, Bill, Data, Document, Entity, Fields, Invalid, Item, Notes, OrderData,
     OrderDelivery, Patient, Payment, Person, Pharmacy, Prescriber, Reason, State, Total,
     UnknownData, decode, fits_attribute, sorted_form,
 };
@@ -130,25 +131,6 @@ const VOLATILE: [(&str, &str); 4] = [
         "a link that may be made anew for each sending",
     ),
 ];
-
-const fn none(name: &'static str) -> Field {
-    (name, Shape::Value(Class::None))
-}
-const fn identifier(name: &'static str) -> Field {
-    (name, Shape::Value(Class::Identifier))
-}
-const fn contact(name: &'static str) -> Field {
-    (name, Shape::Value(Class::Contact))
-}
-const fn clinical(name: &'static str) -> Field {
-    (name, Shape::Value(Class::Clinical))
-}
-const fn link(name: &'static str) -> Field {
-    (name, Shape::Value(Class::Link))
-}
-const fn free_text(name: &'static str) -> Field {
-    (name, Shape::Value(Class::FreeText))
-}
 
 /// Every field that was seen, with its class, the same for all ten. The pin opens the door to a parcel, so it is a link. `order_by` may be a person.
 pub(super) static DOCUMENTED: [Field; 38] = [
@@ -432,14 +414,9 @@ fn read_redacted<'a>(
     notes: &Notes,
     context: Context<'a>,
 ) -> Result<Content<'a>, Refusal> {
-    let redacted = redact(original, &DOCUMENTED, context.phi, context.scratch)
-        .ok_or(Refusal::Malformed(Malformed::NotAnObject))?;
-    if redacted.cut {
-        notes.add_to_whole("original", "at most 65536 values under unknown fields");
-    }
+    let Document { raw, object } = context.redact(original, &DOCUMENTED, notes)?;
     // What is wrong with the document was noted when it was read as it was sent.
     let unused = Notes::of_redacted(context.phi);
-    let Document { raw, object } = redacted.document;
     let left = Sheet {
         order: &Fields::root(object, &unused),
         zone: context.zone,

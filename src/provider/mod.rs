@@ -9,12 +9,13 @@ pub mod preset;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::auth::Verified;
 use crate::entity::Step;
-use crate::event::phi::{self, Class, Policy, Scratch};
-use crate::event::{Attributes, Data, Invalid, Malformed};
+use crate::event::phi::{self, Class, Field, Policy, Scratch, redact};
+use crate::event::{Attributes, Data, Document, Invalid, Malformed, Notes};
 use crate::time::Zone;
 
 /// The canonical type of what is authentic and not known.
@@ -78,6 +79,23 @@ pub struct Context<'a> {
     pub auth: &'static str,
     /// The trace context, if it is well-formed.
     pub traceparent: Option<&'a str>,
+}
+
+impl<'a> Context<'a> {
+    /// What `phi` leaves of a document of which these fields are documented.
+    fn redact(
+        self,
+        original: &RawValue,
+        documented: &'static [Field],
+        notes: &Notes,
+    ) -> Result<Document<'a>, Refusal> {
+        let redacted = redact(original, documented, self.phi, self.scratch)
+            .ok_or(Refusal::Malformed(Malformed::NotAnObject))?;
+        if redacted.cut {
+            notes.add_to_whole("original", "at most 65536 values under unknown fields");
+        }
+        Ok(redacted.document)
+    }
 }
 
 /// An event as the machine needs it.

@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 use super::{Context, Decoded, Refusal, UNKNOWN_TYPE, Unknown};
 use crate::auth::Verified;
 use crate::entity::{Life, Step, version_number};
-use crate::event::phi::{Class, Field, Shape, redact};
+use crate::event::phi::{Class, Field, Shape};
 use crate::event::{
     Account, Attributes, AuthorizationData, Change, Data, Diagnosis, DispenseData, Document,
-    Entity, Fields, Invalid, Item, Malformed, Notes, Notification, Patient, Pharmacy, Prescriber,
+    Entity, Fields, Invalid, Item, Notes, Notification, Patient, Pharmacy, Prescriber,
     PrescriptionData, Reason, SettlementClaim, SettlementData, Sponsor, State, Total, UnknownData,
     decode,
 };
@@ -124,22 +124,7 @@ pub(super) const KINDS: [Kind; 13] = {
 /// `rejection_reason` is of no class: "do not rewrite the copy". The `reason` of a cancelled dispensation is a code.
 mod documented {
     use super::{Class, Field, Shape};
-
-    const fn none(name: &'static str) -> Field {
-        (name, Shape::Value(Class::None))
-    }
-    const fn identifier(name: &'static str) -> Field {
-        (name, Shape::Value(Class::Identifier))
-    }
-    const fn contact(name: &'static str) -> Field {
-        (name, Shape::Value(Class::Contact))
-    }
-    const fn clinical(name: &'static str) -> Field {
-        (name, Shape::Value(Class::Clinical))
-    }
-    const fn free_text(name: &'static str) -> Field {
-        (name, Shape::Value(Class::FreeText))
-    }
+    use crate::event::phi::field::{clinical, contact, free_text, identifier, none};
 
     const fn envelope(data: &'static [Field]) -> [Field; 7] {
         [
@@ -406,14 +391,9 @@ fn read_redacted<'a>(
     notes: &Notes,
     context: Context<'a>,
 ) -> Result<Content<'a>, Refusal> {
-    let redacted = redact(original, documented_of(kind), context.phi, context.scratch)
-        .ok_or(Refusal::Malformed(Malformed::NotAnObject))?;
-    if redacted.cut {
-        notes.add_to_whole("original", "at most 65536 values under unknown fields");
-    }
+    let Document { raw, object } = context.redact(original, documented_of(kind), notes)?;
     // What is wrong with the document was noted when it was read as it was sent.
     let unused = Notes::of_redacted(context.phi);
-    let Document { raw, object } = redacted.document;
     let envelope = Fields::root(object, &unused);
     let data = envelope.required_object("data")?;
     let account = account(&envelope);

@@ -16,10 +16,11 @@ use serde_json::value::RawValue;
 use super::{Context, Decoded, Refusal, UNKNOWN_TYPE, Unknown, derived_id, digest};
 use crate::auth::Verified;
 use crate::entity::{CALLBACK_MISSING, Life, Step};
-use crate::event::phi::{Class, Field, Policy, Shape, redact};
+use crate::event::phi::field::{clinical, contact, free_text, identifier, none};
+use crate::event::phi::{Class, Field, Policy, Shape};
 use crate::event::{
-    Address, Attributes, CallbackMissingData, Data, Document, Entity, Fields, Invalid, Item,
-    Malformed, Notes, Patient, Reason, State, TransferData, UnknownData, decode,
+    Address, Attributes, CallbackMissingData, Data, Document, Entity, Fields, Invalid, Item, Notes,
+    Patient, Reason, State, TransferData, UnknownData, decode,
 };
 use crate::outcome::Outcome;
 use crate::parcel;
@@ -66,26 +67,13 @@ pub(super) fn event_types() -> impl Iterator<Item = (&'static str, &'static str)
     kinds.map(|kind| (kind.event_type, kind.canonical))
 }
 
-const fn none(name: &'static str) -> Field {
-    (name, Shape::Value(Class::None))
-}
-const fn identifier(name: &'static str) -> Field {
-    (name, Shape::Value(Class::Identifier))
-}
-const fn contact(name: &'static str) -> Field {
-    (name, Shape::Value(Class::Contact))
-}
-const fn clinical(name: &'static str) -> Field {
-    (name, Shape::Value(Class::Clinical))
-}
-
 /// Every field that PHIL documents, with its class, the same for all responses.
 pub(super) static DOCUMENTED: [Field; 14] = [
     identifier("requestID"),
     ("metadata", Shape::Object(&METADATA)),
     (
         "error",
-        Shape::Object(&[none("type"), ("description", Shape::Value(Class::FreeText))]),
+        Shape::Object(&[none("type"), free_text("description")]),
     ),
     ("prescription", Shape::Object(&PRESCRIPTION)),
     PATIENT,
@@ -261,14 +249,9 @@ fn read_redacted<'a>(
     notes: &Notes,
     context: Context<'a>,
 ) -> Result<Content<'a>, Refusal> {
-    let redacted = redact(original, &DOCUMENTED, context.phi, context.scratch)
-        .ok_or(Refusal::Malformed(Malformed::NotAnObject))?;
-    if redacted.cut {
-        notes.add_to_whole("original", "at most 65536 values under unknown fields");
-    }
+    let Document { raw, object } = context.redact(original, &DOCUMENTED, notes)?;
     // What is wrong with the document was noted when it was read as it was sent.
     let unused = Notes::of_redacted(context.phi);
-    let Document { raw, object } = redacted.document;
     let mut content = content(kind, &Fields::root(object, &unused), raw)?;
     content.data.set_redacted();
     Ok(content)

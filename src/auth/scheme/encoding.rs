@@ -65,7 +65,7 @@ fn digit(byte: u8) -> Option<u8> {
 }
 
 /// How many bytes were written. `None` if it isn't hex, or there isn't room.
-fn hex_into(text: &str, room: &mut [u8]) -> Option<usize> {
+pub(in crate::auth) fn hex_into(text: &str, room: &mut [u8]) -> Option<usize> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() || pairs.len() > room.len() {
         return None;

@@ -4,7 +4,7 @@
 
 mod algorithm;
 mod door;
-mod encoding;
+pub(super) mod encoding;
 mod form;
 mod template;
 #[cfg(test)]
