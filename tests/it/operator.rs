@@ -264,6 +264,27 @@ fn health_says_each_fault_to_whoever_has_a_key() {
 }
 
 #[test]
+fn what_a_source_holds_back_an_operator_does_not_read_either() {
+    for phi in ["drop", "pass"] {
+        let mut settings = operated();
+        settings["SOURCE_OSIGU"]["phi"] = json!(phi);
+        let mut world = World::bound(&settings, &[DELIVERIES]);
+        world.send(&body("evt_1", TYPE, r#"{"note":"López"}"#));
+        world.keep_letters();
+        let id = world.letters()[0].id;
+        let read = world.call("GET", &format!("{LETTERS}/{id}")).json();
+        let held = phi == "drop";
+        assert_eq!(
+            (&read["readable"], &read["withheld"]),
+            (&json!(true), &json!(held))
+        );
+        assert_eq!(read.get("body").is_none(), held);
+        assert_eq!(read.get("body_base64"), None);
+        assert_eq!(read.to_string().contains("López"), !held);
+    }
+}
+
+#[test]
 fn a_letter_is_read_with_the_senders_bytes() {
     let mut world = world();
     let invalid = body("evt_1", TYPE, r#"{"note":"López"}"#);

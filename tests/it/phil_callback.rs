@@ -106,6 +106,35 @@ fn each_callback_becomes_the_canonical_event_that_is_kept_beside_it() {
 }
 
 #[test]
+fn every_field_of_the_fixtures_has_a_class() {
+    fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+        match value.as_object() {
+            Some(members) => members.iter().for_each(|(name, value)| {
+                let dot = if path.is_empty() { "" } else { "." };
+                leaves(value, &format!("{path}{dot}{name}"), found);
+            }),
+            None => {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+    let classes = Provider::PhilCallback.classes("CONFIRMED");
+    let known: BTreeSet<&str> = classes.iter().map(|(path, _)| path.as_str()).collect();
+    let mut found = BTreeSet::new();
+    for (case, ..) in CASES {
+        leaves(&value(case), "", &mut found);
+    }
+    let of_prescriber = |path: &String| path.split('.').any(|name| name == "prescriber");
+    let without: Vec<&String> = found
+        .iter()
+        .filter(|path| !known.contains(path.as_str()) && !of_prescriber(path))
+        .collect();
+    assert_eq!(without, [""; 0]);
+    assert!(found.len() > 20 && found.iter().any(of_prescriber));
+    assert!(classes.contains(&("prescription.prescriber".to_owned(), Class::Contact)));
+}
+
+#[test]
 fn each_response_type_has_its_type_subject_time_and_place_in_the_life_of_its_transfer() {
     for (case, response_type, canonical, state) in CASES {
         let sent = value(case);

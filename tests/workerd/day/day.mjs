@@ -100,6 +100,19 @@ export async function day({ seconds, seed = Date.now() % 100_000, say = () => {}
       sent.set(event.id, entry);
       return entry;
     };
+    /// What isn't to be taken, sent until it is refused.
+    const forged = [];
+    const refuse = async (kind, event, source, refusal, key) => {
+      const entry = { id: event.id, source, kind, refused: false };
+      forged.push(entry);
+      while (!entry.refused) {
+        const status = counted(await send(worker, { event, source }, { key }));
+        entry.refused = status === refusal;
+        if (entry.refused) refused[kind] += 1;
+        else if (status < 500 && status !== 0) return wrong.push(`a request that is ${kind} was answered ${status}`);
+        else await sleep(100 + random(200));
+      }
+    };
     const act = {
       valid: () => deliver(fresh("valid")),
       large: () => deliver(fresh("large", { note: "x".repeat(150_000 + random(200_000)) })),
@@ -110,21 +123,8 @@ export async function day({ seconds, seed = Date.now() % 100_000, say = () => {}
         const entry = known[random(known.length)] ?? fresh("valid");
         await Promise.all([deliver(entry), deliver(entry)]);
       },
-      forged: async () => {
-        const event = osigu.event("dispensing.completed", { data: { dispensation_id: unique("dsp") } });
-        const answer = await send(worker, { event, source: SOURCES[random(SOURCES.length)] }, { key: `${KEY}x` });
-        const status = counted(answer);
-        if (status === 401) refused.forged += 1;
-        else if (status < 500 && status !== 0) wrong.push(`a forged request was answered ${status}`);
-        forged.push(event.id);
-      },
-      oversized: async () => {
-        const event = osigu.event("dispensing.completed", { data: { note: "x".repeat(600_000) } });
-        const status = counted(await send(worker, { event, source: "direct" }));
-        if (status === 413) refused.oversized += 1;
-        else if (status < 500 && status !== 0) wrong.push(`an oversized request was answered ${status}`);
-        forged.push(event.id);
-      },
+      forged: () => refuse("forged", osigu.event("dispensing.completed", { data: { dispensation_id: unique("dsp") } }), SOURCES[random(SOURCES.length)], 401, `${KEY}x`),
+      oversized: () => refuse("oversized", osigu.event("dispensing.completed", { data: { note: "x".repeat(600_000) } }), "direct", 413, KEY),
       /// In pieces, with pauses.
       slow: async () => {
         const entry = fresh("slow");
@@ -138,7 +138,6 @@ export async function day({ seconds, seed = Date.now() % 100_000, say = () => {}
         await deliver(entry);
       },
     };
-    const forged = [];
     const choose = () => {
       let dice = random(Object.values(KINDS).reduce((sum, n) => sum + n, 0));
       for (const [kind, share] of Object.entries(KINDS)) {
@@ -244,8 +243,14 @@ export async function day({ seconds, seed = Date.now() % 100_000, say = () => {}
   }
 }
 
+const webhookIdOf = ({ source, id }) => `evt_${createHash("sha256").update(`${source}\0${id}`).digest("base64url")}`;
+
+/// Whether it can't be delivered for good. A customer's queue refuses nothing.
+const isDead = ({ kind, source }) => kind === "invalid" || (kind === "refused" && source !== "events");
+
 /// Where each event is, by its id.
-async function account({ worker, platform, log, lines, sent, forged, refused, kills, unknown, wrong }) {
+async function account({ worker, platform, log, lines, sent, forged, refused, kills, unknown, wrong: before }) {
+  const wrong = [...before];
   const attempts = new Map();
   const byNumber = new Map();
   for (const line of readText(log).split("\n").filter(Boolean).map((text) => JSON.parse(text))) {
@@ -268,11 +273,14 @@ async function account({ worker, platform, log, lines, sent, forged, refused, ki
   for (const entry of sent.values()) {
     counts.sent += 1;
     assert.ok(entry.acknowledged, `${entry.id} was acknowledged in the end`);
-    const webhookId = `evt_${createHash("sha256").update(`${entry.source}\0${entry.id}`).digest("base64url")}`;
+    const webhookId = webhookIdOf(entry);
     const of = attempts.get(entry.id) ?? [];
     const taken = of.filter(({ status }) => status === 200);
     const inQueue = (enqueued.get(entry.id) ?? 0) + (enqueued.get(webhookId) ?? 0);
-    if (letters.has(webhookId)) counts.dead_lettered += 1;
+    const isLetter = letters.has(webhookId);
+    if (isLetter !== isDead(entry)) wrong.push(`${entry.kind} ${entry.source} ${entry.id} is ${isLetter ? "a" : "no"} dead letter`);
+    if (isLetter && (taken.length > 0 || inQueue > 0)) wrong.push(`${entry.kind} ${entry.source} ${entry.id} is a dead letter, and somebody has it`);
+    if (isLetter) counts.dead_lettered += 1;
     else if (taken.length > 0) counts.delivered += 1;
     else if (inQueue > 0) counts.enqueued += 1;
     else counts.missing.push(`${entry.kind} ${entry.source} ${entry.id} ${webhookId} ${JSON.stringify(of)}\n${lines.filter((line) => line.includes(webhookId)).join("\n")}`);
@@ -297,8 +305,12 @@ async function account({ worker, platform, log, lines, sent, forged, refused, ki
       else counts.twice.push(`${entry.kind} ${entry.source} ${entry.id}: ${inQueue} messages`);
     }
   }
-  const astray = forged.filter((id) => attempts.has(id) || enqueued.has(id)).map((id) => `${id} was refused and delivered`);
-  return { ...counts, refused, wrong: [...wrong, ...astray] };
+  for (const entry of forged) {
+    const { id, kind } = entry;
+    if (!entry.refused) wrong.push(`${kind} ${id} wasn't refused`);
+    if (attempts.has(id) || enqueued.has(id) || enqueued.has(webhookIdOf(entry)) || letters.has(webhookIdOf(entry))) wrong.push(`${kind} ${id} was refused, and somebody has it`);
+  }
+  return { ...counts, refused, wrong };
 }
 
 /// The `webhook_id` of all that are kept, page by page.
