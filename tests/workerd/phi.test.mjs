@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { after, before, describe, test } from "node:test";
+import { textOf } from "../../examples/consumer/consumer.mjs";
 import * as osigu from "../../scripts/lib/osigu.mjs";
 import { startOrigin } from "../../scripts/lib/origin.mjs";
-import { KEY, SECRETS, settings, startWorkerd, unique } from "./harness.mjs";
+import { ADMIN_KEY, KEY, SEAL_KEY, SECRETS, remove, settings, startWorkerd, unique, until } from "./harness.mjs";
+import { startPlatform } from "./platform.mjs";
 
 const PHI_KEY = "canary-phi-key-0123456789abcdefghij";
 const MIB = 1024 * 1024;
@@ -98,4 +100,80 @@ describe("patient data on the way", () => {
     // Some 160 ms where nothing else runs; Osigu waits for 10 s.
     assert.ok(took < 5_000, `${took} ms`);
   });
+});
+
+describe("patient data on its way through queues", () => {
+  const [OURS, LETTERS, THEIRS] = ["rxgate-deliveries", "rxgate-dead-letters", "clinic-events"];
+  const SECRET = ["López", "bnf_01HW8GQ", "MED-042", "AUTH-2026-001234"];
+  let platform;
+  let queueing;
+
+  before(async () => {
+    platform = await startPlatform();
+    const { SOURCE_OSIGU, DESTINATION_LOCAL } = settings(origin.port);
+    const source = (phi, destination) => ({ ...SOURCE_OSIGU, max_body_bytes: MIB, phi, ...(phi === "pseudonym" && { phi_key: { secret: "PHI_KEY" } }), destination });
+    const sources = ["pass", "drop", "pseudonym"].flatMap((phi) => [
+      [`SOURCE_${phi.toUpperCase()}_EVENTS`, source(phi, "events")],
+      [`SOURCE_${phi.toUpperCase()}_QUEUED`, source(phi, "queued")],
+    ]);
+    const more = { ...Object.fromEntries(sources), DESTINATION_EVENTS: { queue: "EVENTS" }, DESTINATION_QUEUED: { ...DESTINATION_LOCAL, delivery: "queue" } };
+    queueing = await startWorkerd({ vars: settings(origin.port, { more }), secrets: { ...SECRETS, PHI_KEY }, platform });
+  });
+
+  after(async () => {
+    await queueing?.kill();
+    remove(queueing?.state);
+    await platform?.close();
+  });
+
+  const held = (text) => SECRET.filter((secret) => text.includes(secret));
+  const make = (more = {}) => osigu.event("dispensing.completed", { data: { dispensation_id: unique("dsp"), note: "López", ...more } });
+  const large = () => make({ filler: "x".repeat(200_000) });
+  const send = async (event, source) => {
+    const { status, code } = await osigu.send(`${queueing.url}/hooks/${source}`, event.body, { key: KEY });
+    return `${status} ${code}`;
+  };
+  /// What a consumer of the customer's gets of its queue and of KV.
+  const env = { KV: { get: async (key) => platform.kv.get(key) }, SEAL_KEYS: [{ id: "first", secret: "SEAL_KEY" }], SEAL_KEY };
+
+  for (const phi of ["pass", "drop", "pseudonym"]) {
+    const expected = phi === "pass" ? SECRET : [];
+
+    test(`${phi}: a customer's queue gets what the setting lets through, in the message or opened out of KV`, async () => {
+      for (const event of [make(), large()]) {
+        assert.equal(await send(event, `${phi}-events`), "200 enqueued");
+        const { body } = platform.messages()[THEIRS].at(-1);
+        const text = await textOf(String(body), env);
+        assert.equal(JSON.parse(text).id, event.id);
+        assert.deepEqual(held(text), expected);
+        // What is sealed shows nothing either way.
+        if (event.body.length > 200_000) assert.deepEqual(held(String(body)), []);
+      }
+    });
+
+    test(`${phi}: an origin behind our queue gets what the setting lets through`, async () => {
+      for (const event of [make(), large()]) {
+        assert.equal(await send(event, `${phi}-queued`), "200 enqueued");
+        await platform.advance(OURS, 5000);
+        await until(() => origin.of(event.id).length > 0, { what: "the delivery" });
+        assert.deepEqual(held(origin.of(event.id)[0].body.toString()), expected);
+      }
+    });
+
+    test(`${phi}: so does an operator who reads a letter`, async () => {
+      const event = make();
+      origin.rule({ status: 422, when: (entry) => entry.event?.id === event.id });
+      assert.equal(await send(event, `${phi}-queued`), "200 enqueued");
+      await platform.advance(OURS, 5000);
+      const api = async (path) => (await fetch(`${queueing.url}/v1/dead-letters${path}`, { headers: { authorization: `Bearer ${ADMIN_KEY}` } })).json();
+      const kept = async () => {
+        await platform.advance(LETTERS, 60_000);
+        return (await api(`?source=${phi}-queued`)).dead_letters[0];
+      };
+      let letter;
+      await until(async () => (letter = await kept()) !== undefined, { what: "the letter" });
+      const read = await api(`/${letter.id}`);
+      assert.deepEqual([read.readable, read.withheld, held(JSON.stringify(read))], [true, phi !== "pass", expected]);
+    });
+  }
 });
