@@ -282,7 +282,7 @@ impl Config {
             bindings: &bindings,
             originals: Vec::new(),
             redacting: false,
-            clashing: false,
+            sender_headers: Vec::new(),
             faults,
             development: false,
             longest_window: Duration::from_secs(DEFAULT_WINDOW_DAYS * DAY),
@@ -323,7 +323,11 @@ impl Config {
         }
         parser.originals = named("DESTINATION_")
             .filter(|(_, _, value)| value.get("format").is_some_and(|f| f == "original"))
-            .map(|(_, id, _)| id)
+            .map(|(_, id, value)| {
+                let headers = value.get("headers").and_then(Value::as_object);
+                let names = headers.into_iter().flat_map(|headers| headers.keys());
+                (id, names.map(|name| name.to_ascii_lowercase()).collect())
+            })
             .collect();
         for (name, id, value) in named("SOURCE_") {
             let source = parser.source(name, id.clone(), value, &source_ids, &destination_ids);
@@ -372,12 +376,12 @@ impl Config {
 struct Parser<'a> {
     secrets: &'a BTreeMap<String, String>,
     bindings: &'a Bindings,
-    /// The destinations that get the sender's own bytes, faulty ones included.
-    originals: Vec<String>,
+    /// The destinations that get the sender's own bytes, faulty ones included, and the names of their own headers.
+    originals: Vec<(String, Vec<String>)>,
     /// Whether the source that is being read holds anything back.
     redacting: bool,
-    /// Whether the headers of its sender have the names of ours.
-    clashing: bool,
+    /// The headers of its sender.
+    sender_headers: Vec<String>,
     faults: Vec<Fault>,
     development: bool,
     longest_window: Duration,
@@ -623,8 +627,11 @@ impl Parser<'_> {
                 }
             }
         }
-        self.clashing =
-            form.is_some_and(|form| form.headers().any(|name| name.starts_with("webhook-")));
+        self.sender_headers = form
+            .iter()
+            .flat_map(|form| form.headers_to_pass_on())
+            .map(str::to_ascii_lowercase)
+            .collect();
         let sender = configured.as_ref().and_then(|c| c.sender.as_ref());
         let configured_types: Vec<String> = sender
             .iter()
@@ -1368,16 +1375,30 @@ impl Parser<'_> {
                 known.join(", ")
             );
             self.fault(&table.at(name), problem);
-        } else if self.redacting && self.originals.iter().any(|id| id == wanted) {
+        }
+        let Some((_, theirs)) = self.originals.iter().find(|(id, _)| id == wanted) else {
+            return place;
+        };
+        let is_ours = |name: &&String| name.starts_with("webhook-") || theirs.contains(name);
+        let clash = self.sender_headers.iter().find(is_ours).cloned();
+        if self.redacting {
             self.fault(
                 &table.at(name),
                 "gets the sender's own bytes (format = \"original\"), from which phi can't take anything: the signature would no longer hold",
             );
-        } else if self.clashing && self.originals.iter().any(|id| id == wanted) {
+        } else if clash
+            .as_ref()
+            .is_some_and(|name| name.starts_with("webhook-"))
+        {
             self.fault(
                 &table.at(name),
                 "gets the sender's own headers (format = \"original\"), and those of this sender have the names of ours",
             );
+        } else if let Some(header) = clash {
+            let problem = format!(
+                "gets the sender's own headers (format = \"original\"), and has a {header} of its own in headers"
+            );
+            self.fault(&table.at(name), problem);
         }
         place
     }

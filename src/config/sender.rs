@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Parser, Table};
 use crate::auth::scheme::{Algorithm, Form, KeyProblem, KeyText, SETTINGS, Scheme};
 use crate::auth::{Authentication, KeyId, MAX_KEYS, Stale};
-use crate::event::Pointer;
+use crate::event::{Pointer, fits_attribute};
 use crate::provider::RetryPolicy;
 use crate::provider::configured::{Place, Sender, is_canonical_type, is_word};
 use crate::provider::preset::{PRESETS, Preset, preset};
@@ -281,6 +281,15 @@ impl Parser<'_> {
         if fixed_type.is_some() && event.is_some_and(|event| event.get("type").is_some()) {
             self.fault(&format!("{path}.fixed_type"), "can't go with type");
         }
+        if fixed_type
+            .as_deref()
+            .is_some_and(|text| !fits_attribute(text))
+        {
+            self.fault(
+                &format!("{path}.fixed_type"),
+                "isn't text of 1 to 256 printable characters",
+            );
+        }
         let subject_type = word(self, "subject_type");
         if let Some(kind) = &subject_type {
             let path = format!("{path}.subject_type");
@@ -340,7 +349,14 @@ impl Parser<'_> {
             return Some(Place::SignedId);
         }
         if is(form.time_header()) {
-            return Some(Place::SignedTime);
+            if name == "time" {
+                return Some(Place::SignedTime);
+            }
+            self.fault(
+                &path,
+                "is the header of the time, which tells no event from another",
+            );
+            return None;
         }
         self.fault(
             &path,

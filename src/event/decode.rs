@@ -103,7 +103,9 @@ pub(crate) fn sorted_form(raw: &RawValue, out: &mut Vec<u8>) {
         out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
         out.extend_from_slice(bytes);
     };
-    if let Some(object) = object(json) {
+    if json.starts_with('{')
+        && let Some(object) = object(json)
+    {
         let mut members: Vec<_> = object.iter().collect();
         members.sort_unstable_by_key(|(name, _)| *name);
         out.push(b'{');

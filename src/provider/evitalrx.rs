@@ -240,7 +240,9 @@ fn read_event<'a>(
         order.note("chemist_id", "string of 1 to 256 printable characters");
         chemist = None;
     }
-    let key = base_key(&order, kind.map_or("", |kind| kind.webhook));
+    // A webhook that we don't know is told by the path alone.
+    let webhook = kind.map(|kind| kind.webhook).or(context.webhook);
+    let key = base_key(&order, webhook.unwrap_or_default());
     if context.phi.redacts() {
         content = read_redacted(document.raw, kind, &notes, context)?;
     }

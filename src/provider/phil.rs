@@ -20,7 +20,7 @@ use crate::event::phi::field::{clinical, contact, free_text, identifier, none};
 use crate::event::phi::{Class, Field, Policy, Shape};
 use crate::event::{
     Address, Attributes, CallbackMissingData, Data, Document, Entity, Fields, Invalid, Item, Notes,
-    Patient, Reason, State, TransferData, UnknownData, decode,
+    Patient, Reason, State, TransferData, UnknownData, decode, sorted_form,
 };
 use crate::outcome::Outcome;
 use crate::parcel;
@@ -168,14 +168,20 @@ fn read_callback<'a>(
         Data::Transfer(data) => data.entity.response_id.clone(),
         _ => metadata.scalar("responseID"),
     };
-    let key = digest(
-        "phil-callback",
-        &[
-            Some(request_id.as_bytes()),
-            Some(response_type.as_bytes()),
-            response_id.as_deref().map(str::as_bytes),
-        ],
-    );
+    // Without the partner's id of the response, all that it says tells it from others: in doubt two events, never one.
+    let unnamed = response_id.as_deref().is_none_or(str::is_empty);
+    let whole = unnamed.then(|| {
+        let mut bytes = Vec::with_capacity(document.raw.get().len());
+        sorted_form(document.raw, &mut bytes);
+        bytes
+    });
+    let mut parts = vec![
+        Some(request_id.as_bytes()),
+        Some(response_type.as_bytes()),
+        response_id.as_deref().map(str::as_bytes),
+    ];
+    parts.extend(whole.as_deref().map(Some));
+    let key = digest("phil-callback", &parts);
     let entity = content.subject.clone();
     let at = responded.as_deref().and_then(Timestamp::parse_rfc3339);
     let step = kind.map_or_else(Step::default, |kind| step(kind, at.unwrap_or_default()));

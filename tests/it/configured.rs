@@ -42,6 +42,11 @@ fn secrets() -> BTreeMap<String, String> {
 
 /// A configuration of one source, which the argument changes.
 fn config(source: &Value) -> Config {
+    config_with(source, &json!({}))
+}
+
+/// `headers` are those that `old` has of its own.
+fn config_with(source: &Value, headers: &Value) -> Config {
     let mut of_source = json!({
         "provider": "configured",
         "keys": [{ "id": "first", "secret": "KEY" }],
@@ -61,7 +66,7 @@ fn config(source: &Value) -> Config {
         "RXGATE": { "seal_keys": [{ "id": "first", "secret": "SEAL_KEY" }] },
         "SOURCE_SENDER": of_source,
         "DESTINATION_LOCAL": { "url": "https://origin.example/", "keys": signing },
-        "DESTINATION_OLD": { "url": "https://origin.example/", "keys": signing, "format": "original" },
+        "DESTINATION_OLD": { "url": "https://origin.example/", "keys": signing, "format": "original", "headers": headers },
     });
     let bindings = Bindings {
         queues: vec!["DELIVERIES".to_owned(), "DEAD_LETTERS".to_owned()],
@@ -310,6 +315,50 @@ fn a_sender_with_our_header_names_has_no_destination_of_original_bytes() {
         ],
     );
     source(&json!({ "preset": "svix", "keys": keys, "destination": "old" }));
+}
+
+#[test]
+fn a_header_of_the_senders_and_one_of_the_destinations_are_not_sent_as_one() {
+    let of = |scheme: &Value, header: &str| -> Vec<String> {
+        let source = json!({ "destination": "old", "scheme": scheme });
+        let config = config_with(&source, &json!({ header: "API_KEY" }));
+        config.faults.iter().map(ToString::to_string).collect()
+    };
+    let signed = json!({ "algorithm": "hmac-sha256", "header": "X-Sig" });
+    assert_eq!(
+        of(&signed, "x-SIG"),
+        [
+            "SOURCE_SENDER.destination: gets the sender's own headers (format = \"original\"), and has a x-sig of its own in headers"
+        ]
+    );
+    assert_eq!(of(&signed, "x-other"), [""; 0]);
+    // A token isn't passed on.
+    assert_eq!(
+        of(&json!({ "algorithm": "token" }), "authorization"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_type_that_is_fixed_is_text_and_a_time_is_no_id() {
+    let keys = json!([{ "id": "first", "secret": "KEY" }]);
+    let scheme = json!({ "algorithm": "hmac-sha256", "header": "X-Sig", "signed": "{timestamp}.{body}", "timestamp_header": "X-Time" });
+    let long = "x".repeat(257);
+    for fixed in ["a\u{7}", long.as_str()] {
+        faults(
+            &json!({ "keys": keys, "scheme": scheme, "event": { "fixed_type": fixed } }),
+            &["event.fixed_type: isn't text of 1 to 256 printable characters"],
+        );
+    }
+    for name in ["id", "type", "subject"] {
+        let fault =
+            format!("event.{name}: is the header of the time, which tells no event from another");
+        faults(
+            &json!({ "keys": keys, "scheme": scheme, "event": { name: "header:x-time" } }),
+            &[&fault],
+        );
+    }
+    source(&json!({ "keys": keys, "scheme": scheme, "event": { "time": "header:x-time" } }));
 }
 
 #[test]

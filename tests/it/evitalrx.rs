@@ -760,6 +760,22 @@ fn what_may_differ_between_two_sendings_makes_no_other_event_unless_it_was_not_t
 // ── patient data ──
 
 #[test]
+fn of_webhooks_that_we_dont_know_each_is_its_own_event() {
+    let sent = value("order-accepted");
+    let id = |webhook: Option<&str>| event(&sent, webhook).id;
+    let of = [
+        Some("order-cancelled"),
+        Some("order-returned"),
+        Some("order-accepted"),
+    ]
+    .map(id);
+    assert_eq!(BTreeSet::from(of.clone()).len(), 3);
+    assert_eq!(id(Some("order-cancelled")), of[0]);
+    // The body's own words say which it is, so it is the same with and without its name in the path.
+    assert_eq!(id(None), of[2]);
+}
+
+#[test]
 fn every_field_of_the_fixtures_has_a_class() {
     fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
         match value {

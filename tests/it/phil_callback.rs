@@ -344,6 +344,24 @@ fn an_event_is_told_by_request_response_type_and_response() {
             "{pointer}"
         );
     }
+    // Without a response's id all that it says tells: in doubt two events, never one. White space and order don't.
+    for none in [None, Some(json!("")), Some(Value::Null)] {
+        let unnamed = with(sent.clone(), "/metadata/responseID", none);
+        let base = id(&unnamed);
+        let error = |text: &str| {
+            with(
+                unnamed.clone(),
+                "/error",
+                Some(json!({ "type": "OTHER", "description": text })),
+            )
+        };
+        assert!(id(&error("a")) != id(&error("b")) && id(&error("a")) != base);
+        let spaced = serde_json::to_string_pretty(&unnamed).unwrap();
+        assert_eq!(
+            read_as(spaced.as_bytes(), &Policy::default()).unwrap().id,
+            base
+        );
+    }
     // The three don't run into each other.
     let of = |request: &str, response: &str| {
         id(

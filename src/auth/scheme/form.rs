@@ -353,6 +353,14 @@ impl Form {
         all.map(String::as_str)
     }
 
+    /// The headers that prove something to whoever gets the sender's own bytes: none of a secret.
+    pub fn headers_to_pass_on(&self) -> impl Iterator<Item = &str> {
+        let secret = self.api_key.and_then(|place| self.more.get(place));
+        let signs = self.algorithm.signs();
+        let isnt_secret = move |name: &&str| signs && secret.is_none_or(|secret| secret != name);
+        self.headers().filter(isnt_secret)
+    }
+
     /// Milliseconds of one of the sender's units of time.
     pub(super) fn millis(&self) -> i64 {
         if self.in_millis { 1 } else { 1000 }
