@@ -116,3 +116,10 @@ impl Writer {
         self.0
     }
 }
+
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digits = |byte: &u8| [byte >> 4, byte & 15];
+    let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' - 10 + n });
+    bytes.iter().flat_map(digits).map(digit).collect()
+}

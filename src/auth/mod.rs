@@ -31,6 +31,9 @@ pub enum Authentication {
     Unsigned(Box<Door>),
 }
 
+/// The header of Osigu's signature.
+pub const OSIGU_SIGNATURE: &str = "x-osigu-signature";
+
 impl Authentication {
     /// Checks a request.
     pub fn authenticate<'a>(
@@ -49,7 +52,7 @@ impl Authentication {
     /// The header without which a request's body isn't read; `None`: it always is.
     pub fn signature_header(&self) -> Option<&str> {
         match self {
-            Self::Timestamped(_) => Some("x-osigu-signature"),
+            Self::Timestamped(_) => Some(OSIGU_SIGNATURE),
             Self::Configured(scheme) => scheme.signature_header(),
             Self::Unsigned(door) => door.header(),
         }
@@ -81,6 +84,14 @@ impl Authentication {
     pub fn admits(&self, path: Option<&str>, now: Timestamp) -> bool {
         match self {
             Self::Unsigned(door) => door.admits(path, now),
+            _ => true,
+        }
+    }
+
+    /// Whether anybody may send from this address.
+    pub fn allows(&self, address: Option<&str>) -> bool {
+        match self {
+            Self::Unsigned(door) => door.allows(address),
             _ => true,
         }
     }

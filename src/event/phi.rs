@@ -248,8 +248,8 @@ impl Policy {
         }
     }
 
-    /// What is left of a text of that class.
-    pub(crate) fn of_text<'a>(&self, class: Class, text: Cow<'a, str>) -> Option<Cow<'a, str>> {
+    /// What is left of a text that tells what a field of this class would.
+    pub(crate) fn apply<'a>(&self, class: Class, text: Cow<'a, str>) -> Option<Cow<'a, str>> {
         match self.actions.of(class) {
             Action::Pass => Some(text),
             Action::Drop => None,
@@ -257,22 +257,10 @@ impl Policy {
         }
     }
 
-    /// What is left of a value of our own making that tells what a field of this class would.
-    pub(crate) fn apply<'v>(
-        &self,
-        class: Class,
-        value: &'v str,
-    ) -> Option<std::borrow::Cow<'v, str>> {
-        match self.actions.of(class) {
-            Action::Pass => Some(value.into()),
-            Action::Drop => None,
-            Action::Pseudonym => self.pseudonym(class, value.as_bytes()).map(Into::into),
-        }
-    }
-
     /// Whether `left`, which was read from a redacted document, stood there as `sent`.
     pub(crate) fn stood_for(&self, class: Class, left: &str, sent: &str) -> bool {
-        self.apply(class, sent).is_some_and(|text| text == left)
+        self.apply(class, sent.into())
+            .is_some_and(|text| text == left)
     }
 
     /// `psn_` + base64url of the first bytes of HMAC-SHA256(key, class ‖ 0 ‖ value). `None` without a key.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::auth::{Opened, Sealed, Unsealable};
 use crate::config::{Config, DELIVERIES, Dedupe, Destination};
-use crate::delivery::{Fate, MAX_AGE, MAX_ATTEMPTS, classify};
+use crate::delivery::{Fate, MAX_AGE, MAX_ATTEMPTS, backoff, classify};
 use crate::effect::{Done, Effect, Enqueue};
 use crate::entity::{Agreed, Claim, EntityKey, EventHash, Fence, Objects, Receipt, Reply, Step};
 use crate::entropy::{Entropy, SEED_BYTES};
@@ -333,6 +333,16 @@ enum Otherwise {
     Release(Outcome, Option<Duration>),
     /// Left to lapse: the origin may still be at work.
     Leave(Outcome, Duration),
+}
+
+impl Otherwise {
+    /// How long a message is held back that takes its place.
+    fn delay(&self) -> Duration {
+        match self {
+            Self::Release(_, wish) => wish.unwrap_or_default().max(backoff(1, 0)),
+            Self::Leave(_, lease) => *lease,
+        }
+    }
 }
 
 impl Machine {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{Facts, Gateway, Goods, Pending, QUEUE_LIFE};
 use crate::auth::scheme::Head;
 use crate::auth::{Opened, Sealed, SignatureRefusal, Verified};
-use crate::bytes::Reader;
+use crate::bytes::{Reader, hex};
 use crate::config::{Config, Destination, Origin, Road, Source, Target};
 use crate::delivery::{Format, choose, webhook_id};
 use crate::entity::{EntityKey, EventHash, Fence, body_digest, event_digest};
@@ -408,10 +408,4 @@ pub(super) fn claimed(entity: EntityKey, event: EventHash, fence: Fence) -> Clai
         event,
         fence,
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digits = |byte: &u8| [byte >> 4, byte & 15];
-    let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' - 10 + n });
-    bytes.iter().flat_map(digits).map(digit).collect()
 }

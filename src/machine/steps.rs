@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::prepare::{
-    self, FRAME_FRONT, Role, claimed, frame_message, hash_of, hex, pointer_message,
-};
+use super::prepare::{self, FRAME_FRONT, Role, claimed, frame_message, hash_of, pointer_message};
 use super::{
     ASK_TIMEOUT, Again, CACHE_LAG, COMMIT_RESERVE, ENQUEUE_RESERVE, Facts, GIVE_UP, GLANCE_TIMEOUT,
     Gateway, Goods, Hold, LAYOUT_OBJECT, LEASE, LEAST_CACHED, LEAST_DELIVERY, LOOK_TIMEOUT,
@@ -14,6 +12,7 @@ use super::{
     Shipment, State, has_own_queue,
 };
 use crate::auth::{Opened, Sealed};
+use crate::bytes::hex;
 use crate::config::{DEAD_LETTERS, DELIVERIES, Dedupe, Origin, Road, Target};
 use crate::delivery::{Format, MAX_DELAY, backoff};
 use crate::effect::{Answer, Delivery, Done, Effect, Enqueue, Put, Verdict};
@@ -383,10 +382,7 @@ impl Facts {
             if !falls_back {
                 return self.otherwise(gateway, hold, otherwise, now);
             }
-            let delay = match otherwise {
-                Otherwise::Release(_, wish) => wish.unwrap_or_default().max(backoff(1, 0)),
-                Otherwise::Leave(_, lease) => lease,
-            };
+            let delay = otherwise.delay();
             return self.enqueue_parcel(gateway, hold, parcel, delay, otherwise, now);
         };
         if message.is_exhausted(now) {
@@ -394,10 +390,7 @@ impl Facts {
         }
         if message.learnt_round && message.role == Some(Role::Deliver) {
             // Tried again as it is it might be of a later round, and be another event: a new message knows.
-            let delay = match otherwise {
-                Otherwise::Release(_, wish) => wish.unwrap_or_default().max(backoff(1, 0)),
-                Otherwise::Leave(_, lease) => lease,
-            };
+            let delay = otherwise.delay();
             return self.enqueue_parcel(gateway, hold, parcel, delay, otherwise, now);
         }
         let comes_later = backoff(message.attempt, u16::MAX) >= MESSAGE_LEASE;

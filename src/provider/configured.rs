@@ -152,7 +152,7 @@ fn read_event<'a>(
     let proof = reader.verified.proof();
     let sent = reader.entity(sender);
     let entity = sent.as_ref().map(|(kind, id)| format!("{kind}/{id}"));
-    let left = |id: Cow<'a, str>| context.phi.of_text(Class::Unknown, id);
+    let left = |id: Cow<'a, str>| context.phi.apply(Class::Unknown, id);
     let about = sent.map(|(kind, id)| Entity {
         r#type: kind,
         id: left(id),

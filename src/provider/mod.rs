@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::auth::Verified;
+use crate::auth::{OSIGU_SIGNATURE, Verified};
+use crate::bytes::hex;
 use crate::entity::Step;
 use crate::event::phi::{self, Class, Field, Policy, Scratch, redact};
 use crate::event::{Attributes, Data, Document, Invalid, Malformed, Notes};
@@ -173,7 +174,7 @@ impl Provider {
     /// The header that carries the signature, in lower case; `None`: the settings name it.
     pub fn signature_header(self) -> Option<&'static str> {
         match self {
-            Self::Osigu => Some("x-osigu-signature"),
+            Self::Osigu => Some(OSIGU_SIGNATURE),
             Self::Evitalrx | Self::PhilCallback | Self::Configured => None,
         }
     }
@@ -280,10 +281,5 @@ fn digest(name: &str, parts: &[Option<&[u8]>]) -> [u8; 32] {
 
 /// An id made of a digest.
 fn derived_id(prefix: &str, digest: &[u8; 32]) -> String {
-    use std::fmt::Write;
-    digest.iter().fold(prefix.to_owned(), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("{prefix}{}", hex(digest))
 }

@@ -81,8 +81,6 @@ impl Kind {
             About::Prescription => Life::Prescription,
             About::Settlement => Life::Settlement,
         };
-        let mut nodes = life.nodes().iter();
-        let node = nodes.position(|node| node.event_type == self.event_type);
         let (rank, state) = self
             .state
             .map_or((0, 0), |(rank, state)| (rank, state as u8));
@@ -91,9 +89,7 @@ impl Kind {
             state,
             at: Timestamp::parse_rfc3339(emitted).unwrap_or_default(),
             life,
-            node: node
-                .and_then(|node| u8::try_from(node).ok())
-                .unwrap_or(u8::MAX),
+            node: life.number(self.event_type).unwrap_or(u8::MAX),
             version,
         }
     }

@@ -393,7 +393,9 @@ pub fn callback_missing<'a>(overdue: &Overdue<'a>) -> Decoded<'a> {
         &[Some(overdue.request_id.as_bytes()), Some(due.as_bytes())],
     );
     let id: Cow<'_, str> = derived_id("rxc_", &key).into();
-    let shown = overdue.phi.apply(Class::Identifier, overdue.request_id);
+    let shown = overdue
+        .phi
+        .apply(Class::Identifier, overdue.request_id.into());
     let attributes = Attributes {
         id: id.clone(),
         source: format!("/sources/{}", overdue.source),

@@ -62,9 +62,9 @@ export class Core {
     return this.#read(this.#call("begin", written, length, received, receivedAt, now));
   }
 
-  /// Whether there is such a source to whoever asks at this path.
-  admits({ source, path }, now) {
-    const { written } = encoder.encodeInto(`${line(source)}\n${line(path)}`, this.#memory().subarray(this.#input, this.#input + HEAD_BYTES));
+  /// Whether a body is worth reading from whoever asks at this path, from this address.
+  admits({ source, path, address }, now) {
+    const { written } = encoder.encodeInto(`${line(source)}\n${line(path)}\n${line(address)}`, this.#memory().subarray(this.#input, this.#input + HEAD_BYTES));
     return this.#call("admits", written, now) === 1;
   }
 

@@ -1,6 +1,6 @@
 //! The machine, as `core.mjs` calls it. Numbers in, an address out: see DESIGN.md §2.
 //!
-//! One input buffer for head and body, one output buffer. Borrows are short: none is held while the machine runs, so a trap in it leaves nothing half held.
+//! One input buffer for head and body, one output buffer. While the machine looks at the input it is borrowed, for reading; a trap retires the instance, with all that it held.
 
 #![expect(unreachable_pub, reason = "wasm-bindgen exports what is pub")]
 
@@ -15,7 +15,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::auth::RawBody;
 use crate::auth::scheme::MAX_MORE_HEADERS;
-use crate::config::{Bindings, Config, Fault, MAX_BODY_BYTES};
+use crate::config::{Bindings, Config, Fault, MAX_BODY_BYTES, Source};
 use crate::effect::{Done, Effect, Verdict};
 use crate::entropy::SEED_BYTES;
 use crate::inbound::{Inbound, Received};
@@ -184,18 +184,24 @@ pub fn begin(head_len: u32, body_len: u32, received: u8, received_at: f64, now: 
     keep(next(), of_machine(begun))
 }
 
-/// Whether there is such a source to whoever asks at this path: both from the input. Asked before a body is read, where the path holds a token.
+/// Whether a body is worth reading from whoever asks at this path, from this address: both, and the source, from the input. Asked where a sender signs nothing.
 #[wasm_bindgen]
 pub fn admits(head_len: u32, now: f64) -> u32 {
     let gateway = GATEWAY.with_borrow(Rc::clone);
     INPUT.with_borrow(|input| {
         let head = input.get(..head_len as usize).unwrap_or_default();
         let text = std::str::from_utf8(head).unwrap_or_default();
-        let (source, path) = text.split_once('\n').unwrap_or_default();
-        let source = gateway.config().sources.get(source);
-        let source = source.and_then(Option::as_ref);
-        let path = Some(path).filter(|&path| path != ABSENT);
-        u32::from(source.is_some_and(|source| source.scheme.admits(path, timestamp(now))))
+        let mut lines = text.split('\n');
+        let source = gateway
+            .config()
+            .sources
+            .get(lines.next().unwrap_or_default());
+        let mut line = || lines.next().filter(|&line| line != ABSENT);
+        let (path, address) = (line(), line());
+        let admits = |source: &Source| {
+            source.scheme.admits(path, timestamp(now)) && source.scheme.allows(address)
+        };
+        u32::from(source.and_then(Option::as_ref).is_some_and(admits))
     })
 }
 
@@ -396,11 +402,8 @@ fn keep(handle: u32, (running, effect): (Running, Effect)) -> u32 {
                 answer_bytes: answer.body.len(),
                 level: record.as_ref().map(|record| record.level),
             };
-            let mut body = answer.body.clone().into_bytes();
-            if let Some(record) = record {
-                body.extend_from_slice(&to_json(record));
-            }
-            return write(0, &to_json(&head), &body);
+            let line = record.as_ref().map(to_json).unwrap_or_default();
+            return write(0, &to_json(&head), &[answer.body.as_bytes(), &line]);
         }
         Effect::Settle(end) => {
             let (verdict, record) = &**end;
@@ -411,12 +414,12 @@ fn keep(handle: u32, (running, effect): (Running, Effect)) -> u32 {
                 },
                 level: record.level,
             };
-            return write(0, &to_json(&head), &to_json(record));
+            return write(0, &to_json(&head), &[&to_json(record)]);
         }
     };
     RUNNING.with_borrow_mut(|all| all.insert(handle, running));
     let (head, body) = head_and_body;
-    write(handle, &head, &body)
+    write(handle, &head, &[&body])
 }
 
 /// Whole seconds, and never less than was meant.
@@ -425,20 +428,23 @@ fn seconds(span: std::time::Duration) -> u64 {
 }
 
 /// Puts handle, lengths, head and body into the output, and says where it is.
-fn write(handle: u32, head: &[u8], body: &[u8]) -> u32 {
+fn write(handle: u32, head: &[u8], body: &[&[u8]]) -> u32 {
     let mut output = OUTPUT.take();
     output.clear();
-    let needed = 12 + head.len() + body.len();
+    let body_len = body.iter().map(|part| part.len()).sum();
+    let needed = 12 + head.len() + body_len;
     if output.capacity() > HEAD_BYTES.max(needed) {
         // A large event isn't worth its memory once it is gone.
         output = Vec::new();
     }
     output.reserve(needed);
-    for number in [handle, length(head), length(body)] {
+    for number in [handle, length(head.len()), length(body_len)] {
         output.extend_from_slice(&number.to_le_bytes());
     }
     output.extend_from_slice(head);
-    output.extend_from_slice(body);
+    for part in body {
+        output.extend_from_slice(part);
+    }
     let place = address(output.as_ptr().expose_provenance());
     OUTPUT.set(output);
     place
@@ -449,8 +455,8 @@ fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-fn length(bytes: &[u8]) -> u32 {
-    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Addresses of wasm32 have 32 bits.

@@ -171,9 +171,13 @@ describe("from its addresses only", () => {
       assert.deepEqual(await post("office", body, { ...claimed, ...from(address) }), { status: 403, code: "address_not_allowed" }, address);
     }
     assert.equal(ofOrder(id).length, 0);
+    // A stranger's body isn't waited for.
+    const stranger = open("office", { ...from("203.0.114.9"), "content-length": body.length });
+    assert.equal(short(await soon(stranger.answer)), "403 address_not_allowed");
+    stranger.sending.destroy();
   });
 
-  test("with a token besides, both have to hold", async () => {
+  test("with a token besides, both have to hold async () => {
     const id = evitalrx.orderId();
     const body = order("order-accepted", id);
     for (const address of strangers) assert.equal(short(await post(`both/${TOKEN}`, body, from(address))), "403 address_not_allowed", address);

@@ -106,6 +106,13 @@ impl Door {
         }
     }
 
+    /// Whether the address is one of the sender's.
+    pub fn allows(&self, address: Option<&str>) -> bool {
+        let address = address.and_then(|text| text.parse().ok());
+        let holds = |address| self.networks.iter().any(|network| network.holds(address));
+        self.networks.is_empty() || address.is_some_and(holds)
+    }
+
     /// What the path says of the event: its last segment.
     pub fn webhook<'p>(&self, path: Option<&'p str>) -> Option<&'p str> {
         let mut segments = path?.split('/');
@@ -139,12 +146,8 @@ impl Door {
     ) -> Result<Verified<'a>, SignatureRefusal> {
         let path_key = self.path_key(head.path, now);
         let path_key = path_key.map_err(|()| SignatureRefusal::Mismatch)?;
-        if !self.networks.is_empty() {
-            let address = head.address.and_then(|text| text.parse().ok());
-            let holds = |address| self.networks.iter().any(|network| network.holds(address));
-            if !address.is_some_and(holds) {
-                return Err(SignatureRefusal::AddressNotAllowed);
-            }
+        if !self.allows(head.address) {
+            return Err(SignatureRefusal::AddressNotAllowed);
         }
         if let Some(scheme) = &self.header {
             return scheme.authenticate(head, body, now);
