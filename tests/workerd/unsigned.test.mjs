@@ -177,7 +177,7 @@ describe("from its addresses only", () => {
     stranger.sending.destroy();
   });
 
-  test("with a token besides, both have to hold async () => {
+  test("with a token besides, both have to hold", async () => {
     const id = evitalrx.orderId();
     const body = order("order-accepted", id);
     for (const address of strangers) assert.equal(short(await post(`both/${TOKEN}`, body, from(address))), "403 address_not_allowed", address);
