@@ -1,11 +1,13 @@
 //! The configuration: parsed once, every fault named by its path, all at once. A faulty source doesn't stop the others.
 
+mod expecting;
 mod sender;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+pub use expecting::Expecting;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -110,6 +112,8 @@ pub struct Source {
     pub retries: bool,
     /// Whether the operator takes it that what the origin doesn't take may be lost.
     pub accepts_loss: bool,
+    /// Who may say which callbacks are to come, and what then; `None`: nobody.
+    pub expecting: Option<Expecting>,
     /// First match.
     pub routes: Vec<Route>,
     /// Where no route matches.
@@ -121,6 +125,11 @@ impl Source {
     pub fn name(&self) -> &'static str {
         let sender = self.expected.sender.as_ref();
         sender.map_or(self.provider.name(), |sender| sender.name)
+    }
+
+    /// Whether a callback that nobody expects is refused.
+    pub fn requires_expectation(&self) -> bool {
+        self.expecting.as_ref().is_some_and(|e| e.required)
     }
 }
 
@@ -564,6 +573,9 @@ impl Parser<'_> {
                 "event",
                 "types",
                 "accept_unsigned",
+                "expectation_keys",
+                "callback_hours",
+                "require_expectation",
             ],
         )?;
         let providers = Provider::ALL.map(Provider::name);
@@ -622,6 +634,7 @@ impl Parser<'_> {
         let mut api_versions = self.texts(&table, "accept_api_versions");
         let provider_slug = self.text(&table, "provider_slug", false).map(str::to_owned);
         let dedupe = self.dedupe(&table);
+        let expecting = self.expecting(&table, provider, window, dedupe);
         let withhold_superseded = self.bool(&table, "withhold_superseded").unwrap_or(true);
         let accepts_loss = self.bool(&table, "accept_loss").unwrap_or(false);
         let policy = self.choice(&table, "retry_policy", &["documented", "unknown"], false);
@@ -694,6 +707,7 @@ impl Parser<'_> {
             withhold_superseded,
             retries,
             accepts_loss,
+            expecting,
             routes,
             destination: destination?,
         };
