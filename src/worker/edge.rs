@@ -44,7 +44,7 @@ enum Running {
     Machine(Box<Machine>),
     Operator(Box<Operator>),
     Expectation(Box<Expectation>),
-    Watch(Watch),
+    Watch(Box<Watch>),
 }
 
 impl Running {
@@ -71,7 +71,7 @@ fn of_expectation((expectation, effect): (Expectation, Effect)) -> (Running, Eff
 }
 
 fn of_watch((watch, effect): (Watch, Effect)) -> (Running, Effect) {
-    (Running::Watch(watch), effect)
+    (Running::Watch(Box::new(watch)), effect)
 }
 
 /// Where heads go; bodies go 64 KiB after it.
