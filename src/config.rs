@@ -1,5 +1,6 @@
 //! The configuration: parsed once, every fault named by its path, all at once. A faulty source doesn't stop the others.
 
+mod expecting;
 mod sender;
 mod unsigned;
 
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+pub use expecting::Expecting;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -115,6 +117,8 @@ pub struct Source {
     pub retries: bool,
     /// Whether the operator takes it that what the origin doesn't take may be lost.
     pub accepts_loss: bool,
+    /// Who may say which callbacks are to come, and what then; `None`: nobody.
+    pub expecting: Option<Expecting>,
     /// First match.
     pub routes: Vec<Route>,
     /// Where no route matches.
@@ -126,6 +130,11 @@ impl Source {
     pub fn name(&self) -> &'static str {
         let sender = self.expected.sender.as_ref();
         sender.map_or(self.provider.name(), |sender| sender.name)
+    }
+
+    /// Whether a callback that nobody expects is refused.
+    pub fn requires_expectation(&self) -> bool {
+        self.expecting.as_ref().is_some_and(|e| e.required)
     }
 }
 
@@ -579,6 +588,9 @@ impl Parser<'_> {
                 "addresses",
                 "zone",
                 "authorization_scheme",
+                "expectation_keys",
+                "callback_hours",
+                "require_expectation",
             ],
         )?;
         let providers = Provider::ALL.map(Provider::name);
@@ -663,6 +675,7 @@ impl Parser<'_> {
             let problem = "has to be exact: the same words come again in another round, and only the order's object knows which round it is";
             self.fault(&table.at("dedupe"), problem);
         }
+        let expecting = self.expecting(&table, provider, window, dedupe);
         let withhold_superseded = self.bool(&table, "withhold_superseded").unwrap_or(true);
         let accepts_loss = self.bool(&table, "accept_loss").unwrap_or(false);
         let policy = self.choice(&table, "retry_policy", &["documented", "unknown"], false);
@@ -737,6 +750,7 @@ impl Parser<'_> {
             withhold_superseded,
             retries,
             accepts_loss,
+            expecting,
             routes,
             destination: destination?,
         };

@@ -12,6 +12,7 @@ pub mod effect;
 pub mod entity;
 pub mod entropy;
 pub mod event;
+pub mod expectation;
 pub mod inbound;
 pub mod letters;
 pub mod machine;

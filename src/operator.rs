@@ -583,7 +583,7 @@ impl Operator {
 }
 
 /// The key that was presented, if it is one of them. Tags are compared, made under what was presented: as long as the tags differ, nothing tells by how much, or at which place.
-fn authorized<'k>(
+pub(crate) fn authorized<'k>(
     keys: impl Iterator<Item = &'k Key>,
     authorization: Option<&str>,
 ) -> Option<KeyId> {

@@ -35,6 +35,8 @@ pub enum Outcome {
     DeadLettered,
     /// A later event has ended its effect: it is kept among the dead letters, and not handed on.
     Withheld,
+    /// Of a message: the notice that a callback is missing, and one came after all.
+    CallbackMet,
     /// It was delivered before.
     Duplicate,
     /// Another request with the same event is under way.
@@ -118,11 +120,12 @@ const fn spec(status: u16, code: &'static str, level: Level, retry_after: Option
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Delivered,
         Self::Enqueued,
         Self::DeadLettered,
         Self::Withheld,
+        Self::CallbackMet,
         Self::Duplicate,
         Self::InFlight,
         Self::ChallengeAnswered,
@@ -161,6 +164,7 @@ impl Outcome {
             Self::Enqueued                => spec(200, "enqueued",                   Info,  None),
             Self::DeadLettered            => spec(200, "dead_lettered",              Error, None),
             Self::Withheld                => spec(200, "withheld",                   Warn,  None),
+            Self::CallbackMet             => spec(0,   "callback_met",               Info,  None),
             Self::Duplicate               => spec(200, "duplicate",                  Info,  None),
             Self::InFlight                => spec(503, "in_flight",                  Info,  Some(5)),
             Self::ChallengeAnswered       => spec(200, "challenge_answered",         Info,  None),
@@ -193,13 +197,16 @@ impl Outcome {
 
     /// Whether a message that ended like this is done with. Everything else is tried again.
     pub fn is_settled(self) -> bool {
-        use Outcome::{DeadLetterKept, DeadLettered, Delivered, Duplicate, Enqueued, Withheld};
+        use Outcome::{
+            CallbackMet, DeadLetterKept, DeadLettered, Delivered, Duplicate, Enqueued, Withheld,
+        };
         let settled = [
             Delivered,
             Duplicate,
             Enqueued,
             DeadLettered,
             Withheld,
+            CallbackMet,
             DeadLetterKept,
         ];
         settled.contains(&self)

@@ -12,6 +12,9 @@ use crate::time::Timestamp;
 /// The form of what is packed. Another is put back, for a build that reads it.
 const VERSION: u8 = 1;
 
+/// Marks a parcel as a notice of ours, among its headers: no header can be called this, so no request can bring it about.
+const NOTICE: &str = ":notice";
+
 /// Why something authentic can't be delivered for good. The code of each is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -34,11 +37,13 @@ pub enum Reason {
     WithheldSuperseded = 8,
     /// It says of itself that two different things happened.
     EventContradictory = 9,
+    /// Nobody expects a callback about it, and the source takes no other.
+    ExpectationUnknown = 10,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BodyMalformed,
         Self::EventInvalid,
         Self::EnvironmentMismatch,
@@ -48,6 +53,7 @@ impl Reason {
         Self::MessageUnreadable,
         Self::WithheldSuperseded,
         Self::EventContradictory,
+        Self::ExpectationUnknown,
     ];
 
     /// Its stable name.
@@ -62,6 +68,7 @@ impl Reason {
             Self::MessageUnreadable => "message_unreadable",
             Self::WithheldSuperseded => "withheld_superseded",
             Self::EventContradictory => "event_contradictory",
+            Self::ExpectationUnknown => "expectation_unknown",
         }
     }
 
@@ -128,6 +135,28 @@ pub struct Parcel {
 }
 
 impl Parcel {
+    /// A notice of ours on its way through our own queue, as a request would be. Nobody sent its body.
+    pub fn notice(source: &str, at: Timestamp, proof: Proof, body: Vec<u8>) -> Self {
+        Self {
+            source: source.to_owned(),
+            received_at: at,
+            proof,
+            headers: vec![(NOTICE.to_owned(), String::new())],
+            traceparent: None,
+            webhook: None,
+            claimed: None,
+            round: None,
+            nonce: None,
+            label: Label::default(),
+            body,
+        }
+    }
+
+    /// Whether it is a notice of ours.
+    pub fn is_notice(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name == NOTICE)
+    }
+
     /// The plain form.
     pub fn pack(&self) -> Vec<u8> {
         let Label {

@@ -106,6 +106,9 @@ pub struct Record {
     /// How long ago the oldest of those was received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_age_seconds: Option<u64>,
+    /// How many expected callbacks are overdue, and nobody was told yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overdue: Option<u64>,
     /// What came of the alert: `sent`, `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alert: Option<&'static str>,

@@ -21,8 +21,13 @@ pub struct Objects {
 impl Objects {
     /// The name of the object that holds `entity`: a version, the set, the number of objects, the place. No id, no hash of one.
     pub fn name(&self, entity: EntityKey) -> String {
+        self.at(entity.shard(self.shards))
+    }
+
+    /// The name of the object at this place of the set.
+    pub(crate) fn at(&self, place: u32) -> String {
         let Self { generation, shards } = self;
-        format!("entity-v1-{generation}-{shards}-{}", entity.shard(*shards))
+        format!("entity-v1-{generation}-{shards}-{place}")
     }
 }
 

@@ -2,12 +2,17 @@
 //!
 //! The Durable Object, the store of the native tests and the property test's subject all do the same: load, apply, save.
 
+mod expected;
 mod layout;
 mod order;
 mod row;
 mod serve;
 mod wire;
 
+pub use expected::{
+    Condition, ExpectReply, ExpectRequest, Expected, MAX_NOTICES, Standing, keys_of, notified,
+    overdue, pack_notices,
+};
 pub use layout::{Agreed, Layout, LayoutRefused, LayoutRequest, Objects};
 pub use order::{
     CALLBACK_MISSING, EVER, FINALLY_REJECTED, Life, Node, Ordering, Placed, Progress,

@@ -401,6 +401,12 @@ impl Progress {
         }
     }
 
+    /// Whether something was taken in that ends the effect of this event.
+    pub fn has_ended(&self, life: Life, number: u8) -> bool {
+        let node = life.nodes().get(usize::from(number));
+        node.is_some_and(|node| self.seen & node.ended_by != 0)
+    }
+
     /// How many rounds have begun.
     pub fn round(&self) -> u16 {
         self.round

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{EventHash, Ordering, Progress, Step};
+use super::{EventHash, Life, Ordering, Progress, Step};
 use crate::bytes::{Reader, Writer};
 use crate::time::Timestamp;
 
@@ -475,6 +475,16 @@ impl Entity {
             packed: write_entries(head, &self.head).done(),
         });
         pages
+    }
+
+    /// Whether it lives in another object now.
+    pub fn is_moved(&self) -> bool {
+        self.moved
+    }
+
+    /// Whether something was claimed that ends the effect of this event of its life.
+    pub fn has_ended(&self, life: Life, number: u8) -> bool {
+        self.progress.has_ended(life, number)
     }
 
     /// When the last running lease ends, if there is one.

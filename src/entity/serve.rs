@@ -1,6 +1,10 @@
 //! One call to an object: load, apply, save.
 
-use super::{Claim, Entity, EntityKey, Layout, Page, Reply, Request, Row, RowCorrupt, WireCorrupt};
+use super::expected::{called_back, serve_expected};
+use super::{
+    Claim, ClaimRequest, Condition, Entity, EntityKey, Expected, Layout, Page, Reply, Request, Row,
+    RowCorrupt, WireCorrupt,
+};
 use crate::bytes::{Reader, Writer};
 use crate::letters::{Count, Filter, Letter, LetterId, LetterReply, LetterRequest};
 use crate::time::Timestamp;
@@ -44,6 +48,30 @@ pub trait Store {
 
     /// How many letters there are that haven't expired at `now`.
     fn count(&self, now: Timestamp) -> Result<Count, Self::Error>;
+
+    /// What is expected of an entity.
+    fn expected(&self, entity: EntityKey) -> Result<Option<Expected>, Self::Error>;
+
+    /// Puts what is expected of an entity in place of what was. At `at` there is something to do about it.
+    fn expect(
+        &self,
+        entity: EntityKey,
+        expected: &Expected,
+        at: Timestamp,
+    ) -> Result<(), Self::Error>;
+
+    /// Expects it no longer, and says whether it did.
+    fn expect_no_longer(&self, entity: EntityKey) -> Result<bool, Self::Error>;
+
+    /// What is pending and due at `now`, the oldest first, so many at most. It costs what it gives, however many are pending.
+    fn overdue(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(EntityKey, Expected)>, Self::Error>;
+
+    /// How many are pending and due at `now`.
+    fn count_overdue(&self, now: Timestamp) -> Result<u64, Self::Error>;
 }
 
 /// Answers one message.
@@ -69,17 +97,16 @@ pub fn serve<S: Store>(store: &S, message: &[u8], now: Timestamp) -> Result<Repl
             entity: key,
             claim: request,
             moved,
-        } => {
-            let mut entity = load(store, key)?;
-            if let Some(pages) = moved {
-                entity.merge(&unpack_pages(&pages)?, now);
-            }
-            let claim = entity.claim(&request, now);
-            if let Claim::Granted { .. } = claim {
-                store.save(key, &entity.save())?;
-            }
-            Reply::Claim(claim)
-        }
+        } => claim(store, key, &request, moved, None, now)?,
+        Request::ClaimIf(condition, inner) => match *inner {
+            Request::Claim {
+                entity: key,
+                claim: request,
+                moved,
+            } => claim(store, key, &request, moved, Some(condition), now)?,
+            _ => return Err(WireCorrupt.into()),
+        },
+        Request::Expect(request) => Reply::Expect(serve_expected(store, request, now)?),
         Request::Commit {
             entity: key,
             event,
@@ -134,7 +161,35 @@ pub fn serve<S: Store>(store: &S, message: &[u8], now: Timestamp) -> Result<Repl
     })
 }
 
-fn load<S: Store>(store: &S, key: EntityKey) -> Result<Entity, S::Error> {
+fn claim<S: Store>(
+    store: &S,
+    key: EntityKey,
+    request: &ClaimRequest,
+    moved: Option<Vec<u8>>,
+    condition: Option<Condition>,
+    now: Timestamp,
+) -> Result<Reply, S::Error> {
+    let mut entity = load(store, key)?;
+    if let Some(pages) = moved {
+        entity.merge(&unpack_pages(&pages)?, now);
+    }
+    let claim = entity.claim(request, now);
+    if let Claim::Granted { .. } = claim {
+        let holds = match condition {
+            None => true,
+            Some(Condition::Expected) => store.expected(key)?.is_some(),
+            // Taking in the notice doesn't change what it asks.
+            Some(Condition::StillMissing) => !called_back(&entity),
+        };
+        if !holds {
+            return Ok(Reply::Unmet);
+        }
+        store.save(key, &entity.save())?;
+    }
+    Ok(Reply::Claim(claim))
+}
+
+pub(super) fn load<S: Store>(store: &S, key: EntityKey) -> Result<Entity, S::Error> {
     Ok(Entity::load(rows(&store.load(key)?))?)
 }
 

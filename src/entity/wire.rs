@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::layout::{read_objects, write_objects};
 use super::{
-    Agreed, Claim, ClaimRequest, Claimant, EntityKey, EventHash, Fence, LayoutRefused,
-    LayoutRequest, LeaseLost, Life, Ordering, Receipt, Step,
+    Agreed, Claim, ClaimRequest, Claimant, Condition, EntityKey, EventHash, ExpectReply,
+    ExpectRequest, Fence, LayoutRefused, LayoutRequest, LeaseLost, Life, Ordering, Receipt, Step,
 };
 use crate::bytes::{Reader, Writer};
 use crate::letters::{LetterReply, LetterRequest};
@@ -62,6 +62,10 @@ pub enum Request {
     },
     /// Something about dead letters.
     Letters(LetterRequest),
+    /// Something about callbacks that are waited for.
+    Expect(ExpectRequest),
+    /// Take an event, if this holds.
+    ClaimIf(Condition, Box<Self>),
 }
 
 /// The storage operations that a call cost, as the platform bills them.
@@ -88,6 +92,10 @@ pub enum Reply {
     Busy(Duration),
     /// To `Letters`.
     Letters(LetterReply),
+    /// To `Expect`.
+    Expect(ExpectReply),
+    /// To `ClaimIf`: it would be granted, but for the condition.
+    Unmet,
 }
 
 impl Request {
@@ -140,6 +148,10 @@ impl Request {
             } => writer.u8(4).raw(&entity.0).raw(&event.0).u64(fence.0),
             Self::Move { entity, window } => writer.u8(5).raw(&entity.0).u64(millis(*window)),
             Self::Letters(request) => request.write(writer.u8(7)),
+            Self::Expect(request) => request.write(writer.u8(8)),
+            Self::ClaimIf(condition, claim) => {
+                writer.u8(9).u8(*condition as u8).block(&claim.pack())
+            }
         }
         .done()
     }
@@ -181,6 +193,20 @@ impl Request {
                 Self::read_claim(reader, Claimant::Message(fence))?
             }
             7 => Self::Letters(LetterRequest::read(reader)?),
+            8 => Self::Expect(ExpectRequest::read(reader)?),
+            9 => {
+                let condition = Condition::from_u8(reader.u8()?)?;
+                let mut inner = Reader::new(reader.block()?);
+                // Nothing but a claim: what could be nested again has no end.
+                let claimant = match (inner.u8()?, inner.u8()?) {
+                    (VERSION, 2) => Claimant::Sender,
+                    (VERSION, 6) => Claimant::Message(Fence(inner.u64()?)),
+                    _ => return None,
+                };
+                let claim = Self::read_claim(&mut inner, claimant)?;
+                inner.end()?;
+                Self::ClaimIf(condition, Box::new(claim))
+            }
             _ => return None,
         };
         reader.end().map(|()| request)
@@ -258,6 +284,8 @@ impl Reply {
             Self::Moved(pages) => writer.u8(9).block(pages),
             Self::Busy(wait) => writer.u8(10).u64(millis(*wait)),
             Self::Letters(reply) => reply.write(writer.u8(11)),
+            Self::Expect(reply) => reply.write(writer.u8(12)),
+            Self::Unmet => writer.u8(13),
         }
         .done()
     }
@@ -305,6 +333,8 @@ impl Reply {
             9 => Self::Moved(reader.block()?.to_vec()),
             10 => Self::Busy(span(reader)?),
             11 => Self::Letters(LetterReply::read(reader)?),
+            12 => Self::Expect(ExpectReply::read(reader)?),
+            13 => Self::Unmet,
             _ => return None,
         };
         reader.end().map(|()| (reply, cost))
@@ -315,7 +345,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn span(reader: &mut Reader<'_>) -> Option<Duration> {
+pub(super) fn span(reader: &mut Reader<'_>) -> Option<Duration> {
     // A span beyond what an i64 of milliseconds holds would wrap somewhere later.
     reader
         .u64()

@@ -14,7 +14,10 @@ use crate::auth::{Opened, Sealed, Unsealable};
 use crate::config::{Config, DELIVERIES, Dedupe, Destination};
 use crate::delivery::{Fate, MAX_AGE, MAX_ATTEMPTS, backoff, classify};
 use crate::effect::{Done, Effect, Enqueue};
-use crate::entity::{Agreed, Claim, EntityKey, EventHash, Fence, Objects, Receipt, Reply, Step};
+use crate::entity::{
+    Agreed, Claim, Condition, EntityKey, EventHash, ExpectReply, Fence, LayoutRequest, Objects,
+    Receipt, Reply, Request, Step,
+};
 use crate::entropy::{Entropy, SEED_BYTES};
 use crate::event::{Claimed, Prepared, State as EntityState};
 use crate::inbound::Inbound;
@@ -85,6 +88,36 @@ impl Gateway {
             entropy: Entropy::new(seed),
             noted: RefCell::default(),
         }
+    }
+
+    /// What to ask before the first claim: which objects hold the entities.
+    pub(crate) fn layout_request(&self) -> Request {
+        let config = &self.config;
+        let longest = if has_own_queue(self) {
+            config.longest_window.max(QUEUE_LIFE)
+        } else {
+            config.longest_window
+        };
+        Request::Layout(LayoutRequest {
+            shards: config.shards,
+            previous: config.previous_shards,
+            window: longest,
+        })
+    }
+
+    /// Which objects hold the entities, if this isolate has asked.
+    pub(crate) fn agreed(&self) -> Option<Agreed> {
+        self.agreed.get()
+    }
+
+    /// What came of asking; `None`: it has to be asked again.
+    pub(crate) fn agree(&self, agreed: Option<Agreed>) {
+        self.agreed.set(agreed);
+    }
+
+    /// A frame of our own, as the delivery queue carries it.
+    pub(crate) fn seal_delivery(&self, parcel: &Parcel) -> Option<Vec<u8>> {
+        self.seal(Sealed::Delivery, prepare::FRAME_FRONT, &parcel.pack())
     }
 
     /// The configuration.
@@ -181,6 +214,8 @@ enum State {
     /// What KV knows of the event.
     Looking(Box<Pending>),
     Agreeing(Box<Pending>),
+    /// During a change of shards: whether the object before expects it.
+    Expecting(Box<Pending>, Agreed),
     Moving(Box<Pending>, Agreed),
     Claiming(Box<Pending>, Agreed),
     Delivering(Hold, usize, Box<Parcel>),
@@ -271,6 +306,8 @@ struct Pending {
     /// Of the request that sent the message.
     fence: Fence,
     step: Step,
+    /// On what terms it is claimed, besides its own.
+    condition: Option<Condition>,
     /// Whether it is kept from its destination if it turns out to be superseded.
     withholds: bool,
     window: Duration,
@@ -534,6 +571,13 @@ impl Machine {
                     // The number of objects was changed since this isolate asked.
                     gateway.agreed.set(None);
                     facts.unclaimed(gateway, *pending, Outcome::StoreUnavailable, now)
+                }
+                Some(Reply::Unmet) => facts.unmet(gateway, pending, agreed, now),
+                _ => facts.unclaimed(gateway, *pending, Outcome::StoreUnavailable, now),
+            },
+            State::Expecting(pending, agreed) => match facts.reply(done) {
+                Some(Reply::Expect(ExpectReply::Read { expected, .. })) => {
+                    facts.expected(pending, agreed, expected.is_some(), now)
                 }
                 _ => facts.unclaimed(gateway, *pending, Outcome::StoreUnavailable, now),
             },

@@ -10,13 +10,14 @@ use crate::auth::{Opened, Sealed, SignatureRefusal, Verified};
 use crate::bytes::{Reader, hex};
 use crate::config::{Config, Destination, Origin, Road, Source, Target};
 use crate::delivery::{Format, choose, webhook_id};
-use crate::entity::{EntityKey, EventHash, Fence, body_digest, event_digest};
+use crate::entity::{Condition, EntityKey, EventHash, Fence, Step, body_digest, event_digest};
 use crate::event::phi::Scratch;
 use crate::event::{Invalid, Prepared, round_suffix};
+use crate::expectation::Notice;
 use crate::inbound::{Inbound, Received, is_content_type, well_formed_traceparent};
 use crate::outcome::Outcome;
 use crate::parcel::{Claimed, Label, Parcel, Reason};
-use crate::provider::phil::Echo;
+use crate::provider::phil::{Echo, callback_missing};
 use crate::provider::{Context, Decoded, Provider, Refusal, Unknown};
 use crate::record::Record;
 use crate::time::Timestamp;
@@ -244,7 +245,15 @@ fn pend(
         auth: verified.proof().strength.name(),
         traceparent: parcel.traceparent.as_deref(),
     };
-    let read = source.provider.read(verified, context);
+    let notice = parcel.is_notice().then(|| Notice::read(verified.body()));
+    let read = match (&notice, source.provider) {
+        (None, provider) => provider.read(verified, context),
+        (Some(Some(notice)), Provider::PhilCallback) => {
+            Ok(callback_missing(&notice.overdue(source, verified)))
+        }
+        // The source was another one when the notice was sealed.
+        (Some(_), _) => Err((Refusal::ProviderMismatch, None)),
+    };
     let mut withholds = false;
     let mut base_id = None;
     let (entity, digest, step, goods) = match read {
@@ -269,7 +278,8 @@ fn pend(
             withholds = decoded.withholds;
             let has_rounds = decoded.derived && decoded.step.life.has_rounds();
             base_id = has_rounds.then(|| decoded.id.to_string());
-            let goods = event(config, source, &decoded, verified.body().len(), facts);
+            let length = verified.body().len();
+            let goods = event(config, source, &decoded, length, notice.is_some(), facts);
             (entity, digest, decoded.step, goods)
         }
         Err((refusal, event_id)) => {
@@ -279,8 +289,8 @@ fn pend(
             let reason = refused(refusal, &mut parcel.label, &mut facts.record);
             // Not by its id: it may come again under the same one, mended, or after a setting was.
             let digest = body_digest(&source.id, verified.body());
-            let entity = EntityKey::of(&source.id, &format!("body/{}", hex(&digest)));
-            (entity, digest, Default::default(), Goods::Letter(reason))
+            let entity = entity_of_body(&source.id, &digest);
+            (entity, digest, Step::default(), Goods::Letter(reason))
         }
     };
     facts.record.webhook_id.clone_from(&parcel.label.webhook_id);
@@ -297,6 +307,14 @@ fn pend(
     } else {
         source.window
     };
+    let of_event = matches!(goods, Goods::Event(..));
+    let condition = match (parcel.nonce, parcel.claimed) {
+        // What an operator has redelivered goes on, and what was claimed before was asked then.
+        (Some(_), _) => None,
+        _ if notice.is_some() && of_event => Some(Condition::StillMissing),
+        (None, None) if of_event && source.requires_expectation() => Some(Condition::Expected),
+        _ => None,
+    };
     let mut pending = Pending {
         dedupe: source.dedupe,
         retries: source.retries,
@@ -305,6 +323,7 @@ fn pend(
         base_id,
         fence,
         step,
+        condition,
         // What an operator has redelivered goes on, with its mark.
         withholds: source.withhold_superseded && withholds && parcel.nonce.is_none(),
         window,
@@ -316,12 +335,28 @@ fn pend(
     pending
 }
 
+impl Pending {
+    /// It isn't taken, authentic as it is: it becomes a dead letter, claimed by its bytes.
+    pub(super) fn refuse(&mut self, reason: Reason) {
+        let digest = body_digest(&self.parcel.source, &self.parcel.body);
+        self.entity = entity_of_body(&self.parcel.source, &digest);
+        self.event = EventHash::of(&digest);
+        self.step = Step::default();
+        self.goods = Goods::Letter(reason);
+    }
+}
+
+fn entity_of_body(source: &str, digest: &[u8; 32]) -> EntityKey {
+    EntityKey::of(source, &format!("body/{}", hex(digest)))
+}
+
 /// Chooses the destination, and writes the event if it is needed now.
 fn event(
     config: &Config,
     source: &Source,
     decoded: &Decoded<'_>,
     body_len: usize,
+    is_notice: bool,
     facts: &Facts,
 ) -> Goods {
     let attributes = &decoded.attributes;
@@ -335,7 +370,8 @@ fn event(
     let destination = config.destinations.get(place).and_then(Option::as_ref);
     let needed = match destination.map(|Destination { to, .. }| to) {
         Some(Target::Origin(Origin { format, road, .. })) => {
-            *format == Format::Canonical && (*road != Road::Queue || facts.message.is_some())
+            (*format == Format::Canonical || is_notice)
+                && (*road != Road::Queue || facts.message.is_some())
         }
         Some(Target::Queue(_)) => true,
         None => false,

@@ -17,8 +17,8 @@ use crate::config::{DEAD_LETTERS, DELIVERIES, Dedupe, Origin, Road, Target};
 use crate::delivery::{Format, MAX_DELAY, backoff};
 use crate::effect::{Answer, Delivery, Done, Effect, Enqueue, Put, Verdict};
 use crate::entity::{
-    Agreed, ClaimRequest, Claimant, EntityKey, EventHash, Fence, LayoutRequest, Ordering, Receipt,
-    Reply, Request,
+    Agreed, ClaimRequest, Claimant, Condition, EntityKey, EventHash, ExpectRequest, Fence,
+    Ordering, Receipt, Reply, Request,
 };
 use crate::event::{Claimed, Prepared};
 use crate::letters::{LETTERS_OBJECT, Letter, LetterId, LetterRequest};
@@ -72,17 +72,7 @@ impl Facts {
         if let Some(agreed) = gateway.agreed.get() {
             return self.claim_at(pending, agreed, now);
         }
-        let config = &gateway.config;
-        let longest = if has_own_queue(gateway) {
-            config.longest_window.max(QUEUE_LIFE)
-        } else {
-            config.longest_window
-        };
-        let request = Request::Layout(LayoutRequest {
-            shards: config.shards,
-            previous: config.previous_shards,
-            window: longest,
-        });
+        let request = gateway.layout_request();
         let state = State::Agreeing(pending);
         self.ask(LAYOUT_OBJECT.to_owned(), request, state, now)
     }
@@ -127,8 +117,48 @@ impl Facts {
             },
             moved,
         };
+        let request = match pending.condition {
+            Some(condition) => Request::ClaimIf(condition, Box::new(request)),
+            None => request,
+        };
         let object = agreed.objects.name(pending.entity);
         self.ask(object, request, State::Claiming(pending, agreed), now)
+    }
+
+    /// The claim would be granted, but for its condition.
+    pub(super) fn unmet(
+        self,
+        gateway: &Gateway,
+        pending: Box<Pending>,
+        agreed: Agreed,
+        now: Timestamp,
+    ) -> (Machine, Effect) {
+        if pending.condition == Some(Condition::StillMissing) {
+            return self.end(gateway, Outcome::CallbackMet, None, now);
+        }
+        // An expectation stays where it was registered.
+        let Some(previous) = agreed.previous else {
+            return self.expected(pending, agreed, false, now);
+        };
+        let request = Request::Expect(ExpectRequest::Read(pending.entity));
+        let object = previous.name(pending.entity);
+        self.ask(object, request, State::Expecting(pending, agreed), now)
+    }
+
+    /// Whether anybody expects it is known now. What nobody does is a dead letter, of these bytes: it may come again once somebody does.
+    pub(super) fn expected(
+        mut self,
+        mut pending: Box<Pending>,
+        agreed: Agreed,
+        is_expected: bool,
+        now: Timestamp,
+    ) -> (Machine, Effect) {
+        pending.condition = None;
+        if !is_expected {
+            pending.refuse(Reason::ExpectationUnknown);
+            self.record.entity = Some(hex(&pending.entity.0));
+        }
+        self.claim_at(pending, agreed, now)
     }
 
     pub(super) fn lease(&self) -> Duration {
@@ -334,15 +364,16 @@ impl Facts {
         now: Timestamp,
     ) -> Delivery {
         let (body, content_type, original) = match (origin.format, event) {
-            (Format::Canonical, event) => (
-                event.unwrap_or_default(),
-                "application/cloudevents+json",
-                Vec::new(),
-            ),
-            (Format::Original, _) => (
+            // Nobody sent what a notice is made of.
+            (Format::Original, _) if !parcel.is_notice() => (
                 parcel.body.clone(),
                 "application/json",
                 parcel.headers.clone(),
+            ),
+            (_, event) => (
+                event.unwrap_or_default(),
+                "application/cloudevents+json",
+                Vec::new(),
             ),
         };
         let id = self.record.webhook_id.as_deref().unwrap_or_default();

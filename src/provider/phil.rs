@@ -652,12 +652,14 @@ fn verdict(ended: &Ended<'_>) -> Verdict {
         | O::SourceMisconfigured
         | O::Overloaded
         | O::InternalError => other("the service is not available", false),
-        // Messages end like this, and nobody waits for an answer.
         // Of another sender's form.
         O::ChallengeAnswered => other("there is nothing to challenge", false),
-        O::DeadLetterKept | O::QueueUnknown | O::MessageUnreadable | O::BodyMissing => {
-            other("the service is not available", false)
-        }
+        // Messages end like this, and nobody waits for an answer.
+        O::CallbackMet
+        | O::DeadLetterKept
+        | O::QueueUnknown
+        | O::MessageUnreadable
+        | O::BodyMissing => other("the service is not available", false),
     }
 }
 
@@ -695,6 +697,11 @@ fn of_reason(reason: parcel::Reason, ended: &Ended<'_>) -> Verdict {
             ErrorType::InvalidInfo,
             400,
             "map callback - it is of another environment".to_owned(),
+        ),
+        R::ExpectationUnknown => error(
+            ErrorType::InvalidInfo,
+            400,
+            "map callback - no callback is expected for this requestID".to_owned(),
         ),
         R::ProviderMismatch => error(
             ErrorType::InvalidInfo,

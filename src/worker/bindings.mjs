@@ -29,5 +29,7 @@ export const fromKv = (env, key) => env.KV.get(key, { type: "arrayBuffer", cache
 export const intoKv = (env, key, value, seconds) => env.KV.put(key, value, { expirationTtl: seconds });
 /// Sends a message to the queue that is bound under that name.
 export const enqueue = (env, queue, body, contentType, delaySeconds) => env[queue].send(body, { contentType, delaySeconds });
+/// Sends messages of bytes to our own queue, all of them or none.
+export const enqueueNotices = (env, bodies) => env.DELIVERIES.sendBatch(bodies.map((body) => ({ body, contentType: "bytes" })));
 /// Whether one more is under the limit.
 export const underLimit = async (env, key) => (await env.FAILED_AUTHENTICATIONS.limit({ key })).success;

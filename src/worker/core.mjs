@@ -42,7 +42,7 @@ export class Core {
     this.#input = this.#exports.input();
   }
 
-  /// Reads the configuration; `environment` also brings a seed of random bytes. Answers { sound, faults, sources: { id: { header, more, url, path, max_body } } }.
+  /// Reads the configuration; `environment` also brings a seed of random bytes. Answers { sound, expects, faults, sources: { id: { header, more, url, path, max_body } } }.
   configure(environment, now) {
     const json = encoder.encode(JSON.stringify(environment));
     this.#put(json, 0);
@@ -75,7 +75,7 @@ export class Core {
     return this.#read(this.#call("attempt", written, body.length, Math.min(attempts, 65535), sentAt, now));
   }
 
-  /// Takes a call of an operator: { method, path, authorization, query }.
+  /// Takes a call of an operator, or about expected callbacks: { method, path, authorization, query, body }.
   operate(call, now) {
     const json = encoder.encode(JSON.stringify(call));
     this.#put(json, 0);
@@ -85,6 +85,11 @@ export class Core {
   /// One turn of the cron.
   tick(now) {
     return this.#read(this.#call("tick", now));
+  }
+
+  /// The cron's turn over expected callbacks.
+  watch(now) {
+    return this.#read(this.#call("watch", now));
   }
 
   /// Says what came of an effect; answers the next one.

@@ -17,7 +17,9 @@ use crate::auth::RawBody;
 use crate::auth::scheme::MAX_MORE_HEADERS;
 use crate::config::{Bindings, Config, Fault, MAX_BODY_BYTES, Source};
 use crate::effect::{Done, Effect, Verdict};
+use crate::entity::{ExpectRequest, Request};
 use crate::entropy::SEED_BYTES;
+use crate::expectation::{self, EXPECTATIONS_PATH, Expectation, Watch};
 use crate::inbound::{Inbound, Received};
 use crate::machine::{Gateway, Machine, Message};
 use crate::operator::{Call, Operator};
@@ -41,6 +43,8 @@ thread_local! {
 enum Running {
     Machine(Box<Machine>),
     Operator(Box<Operator>),
+    Expectation(Box<Expectation>),
+    Watch(Box<Watch>),
 }
 
 impl Running {
@@ -48,6 +52,8 @@ impl Running {
         match self {
             Self::Machine(machine) => of_machine(machine.resume(gateway, done, now)),
             Self::Operator(operator) => of_operator(operator.resume(gateway, done, now)),
+            Self::Expectation(one) => of_expectation(one.resume(gateway, done, now)),
+            Self::Watch(watch) => of_watch(watch.resume(gateway, done, now)),
         }
     }
 }
@@ -58,6 +64,14 @@ fn of_machine((machine, effect): (Machine, Effect)) -> (Running, Effect) {
 
 fn of_operator((operator, effect): (Operator, Effect)) -> (Running, Effect) {
     (Running::Operator(Box::new(operator)), effect)
+}
+
+fn of_expectation((expectation, effect): (Expectation, Effect)) -> (Running, Effect) {
+    (Running::Expectation(Box::new(expectation)), effect)
+}
+
+fn of_watch((watch, effect): (Watch, Effect)) -> (Running, Effect) {
+    (Running::Watch(Box::new(watch)), effect)
 }
 
 /// Where heads go; bodies go 64 KiB after it.
@@ -80,6 +94,8 @@ struct Environment {
 #[derive(Serialize)]
 struct Configured<'a> {
     sound: bool,
+    /// Whether any source has callbacks to expect.
+    expects: bool,
     faults: Vec<String>,
     sources: BTreeMap<&'a str, Reading<'a>>,
 }
@@ -138,8 +154,10 @@ pub fn configure(len: u32, now: f64) -> u32 {
         };
         (id.as_str(), reading)
     });
+    let mut expecting = config.sources.values().flatten();
     let head = to_json(&Configured {
         sound: config.is_sound(),
+        expects: expecting.any(|source| source.expecting.is_some()),
         faults: config.faults.iter().map(Fault::to_string).collect(),
         sources: sources.collect(),
     });
@@ -230,9 +248,11 @@ struct Asked {
     path: String,
     authorization: Option<String>,
     query: Vec<(String, String)>,
+    /// Only calls about expected callbacks have one.
+    body: Option<String>,
 }
 
-/// Takes a call of an operator from the input.
+/// Takes a call of an operator from the input, or one about callbacks that are waited for.
 #[wasm_bindgen]
 pub fn operate(len: u32, now: f64) -> u32 {
     let gateway = GATEWAY.with_borrow(Rc::clone);
@@ -242,6 +262,17 @@ pub fn operate(len: u32, now: f64) -> u32 {
     });
     let begun = match &asked {
         Ok(asked) => {
+            if let Some(source) = asked.path.strip_prefix(EXPECTATIONS_PATH) {
+                let call = expectation::Call {
+                    method: &asked.method,
+                    source,
+                    authorization: asked.authorization.as_deref(),
+                    query: &asked.query,
+                    body: asked.body.as_deref(),
+                };
+                let begun = Expectation::begin(&gateway, call, timestamp(now));
+                return keep(next(), of_expectation(begun));
+            }
             let call = Call {
                 method: &asked.method,
                 path: &asked.path,
@@ -259,6 +290,13 @@ pub fn operate(len: u32, now: f64) -> u32 {
 #[wasm_bindgen]
 pub fn tick(now: f64) -> u32 {
     keep(next(), of_operator(Operator::tick(timestamp(now))))
+}
+
+/// The cron's turn over expected callbacks.
+#[wasm_bindgen]
+pub fn watch(now: f64) -> u32 {
+    let gateway = GATEWAY.with_borrow(Rc::clone);
+    keep(next(), of_watch(Watch::begin(&gateway, timestamp(now))))
 }
 
 fn next() -> u32 {
@@ -307,6 +345,9 @@ enum Head<'a> {
     Ask {
         object: &'a str,
         timeout: u64,
+        /// Whether the object has to see to its alarm.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        wakes: bool,
     },
     Deliver {
         url: &'a str,
@@ -360,6 +401,10 @@ fn keep(handle: u32, (running, effect): (Running, Effect)) -> u32 {
             let head = Head::Ask {
                 object,
                 timeout: millis(*timeout),
+                wakes: matches!(
+                    request,
+                    Request::Expect(ExpectRequest::Register(..) | ExpectRequest::Overdue)
+                ),
             };
             (to_json(&head), Cow::Owned(request.pack()))
         }

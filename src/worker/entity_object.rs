@@ -5,7 +5,10 @@ use std::cell::Cell;
 use wasm_bindgen::prelude::{JsError, wasm_bindgen};
 use worker::{Date, DurableObject, Env, Request, Response, SqlStorage, SqlStorageValue, State};
 
-use crate::entity::{Cost, EntityKey, Page, RowCorrupt, Store, WireCorrupt, serve};
+use crate::entity::{
+    Cost, EntityKey, Expected, Page, RowCorrupt, Standing, Store, WireCorrupt, keys_of, notified,
+    overdue, pack_notices, serve,
+};
 use crate::letters::{Count, Filter, Letter, LetterId, TOMBSTONE};
 use crate::parcel::Reason;
 use crate::time::Timestamp;
@@ -25,6 +28,14 @@ const LETTERS_SCHEMA: &str = "
         redelivered INTEGER, redeliveries INTEGER NOT NULL DEFAULT 0, label BLOB, sealed BLOB
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS letters_by_time ON letters (received, id);";
+
+/// Only an object of whose entities callbacks are expected has these. `at` is when there is something to do: of a pending one, when it is due; of the others, when they are
+/// forgotten. The one index serves both, so neither costs more for what there is nothing to do about yet.
+const EXPECTED_SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS expected (
+        entity BLOB NOT NULL PRIMARY KEY, standing INTEGER NOT NULL, at INTEGER NOT NULL, due INTEGER NOT NULL, kept INTEGER NOT NULL, notice BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS expected_by_time ON expected (standing, at);";
 
 /// One step of the walk that deletes what has expired.
 const SWEEP_ROWS: i64 = 5000;
@@ -74,6 +85,31 @@ impl EntityObject {
     /// One step of the walk. Answers how many milliseconds until the next one; negative: there is nothing left to walk.
     pub fn sweep(&self) -> Result<f64, JsError> {
         Ok(Rows::new(&self.sql).sweep(now())?)
+    }
+
+    /// The walk's next step, unless it rests; as [`sweep`](Self::sweep). An object that is woken for other things as well notes until when.
+    pub fn walk(&self) -> Result<f64, JsError> {
+        Ok(Rows::new(&self.sql).walk(now())?)
+    }
+
+    /// The notices to send now: of each its key (16 bytes), its length (4 bytes) and the message.
+    pub fn overdue(&self) -> Result<Vec<u8>, JsError> {
+        let rows = Rows::new(&self.sql);
+        if !rows.has_table("expected")? {
+            return Ok(Vec::new());
+        }
+        Ok(pack_notices(&overdue(&rows, now())?))
+    }
+
+    /// The notices of these keys are in our queue.
+    pub fn notified(&self, keys: &[u8]) -> Result<(), JsError> {
+        let keys = keys_of(keys).map_err(StoreFault::from)?;
+        Ok(notified(&Rows::new(&self.sql), &keys, now())?)
+    }
+
+    /// How many milliseconds until the next notice is due; 0 if one is; negative: nothing is expected.
+    pub fn due(&self) -> Result<f64, JsError> {
+        Ok(Rows::new(&self.sql).due(now())?)
     }
 
     /// Fills the object with entities of one event each. Only the test build has it.
@@ -194,7 +230,12 @@ impl<'a> Rows<'a> {
         )?;
         self.set_note("swept", Vec::new())?;
         let mut rest = self.run("SELECT 1 FROM rows LIMIT 1", vec![])?;
-        if self.has_letters()? {
+        if self.has_table("expected")? {
+            let forgotten = "DELETE FROM expected WHERE standing IN (1, 2) AND at <= ?";
+            self.run(forgotten, vec![SqlStorageValue::Integer(at)])?;
+            rest.extend(self.run("SELECT 1 FROM expected LIMIT 1", vec![])?);
+        }
+        if self.has_table("letters")? {
             let expired = "DELETE FROM letters WHERE expires <= ?";
             self.run(expired, vec![SqlStorageValue::Integer(at)])?;
             rest.extend(self.run("SELECT 1 FROM letters LIMIT 1", vec![])?);
@@ -202,9 +243,42 @@ impl<'a> Rows<'a> {
         Ok(if rest.is_empty() { -1.0 } else { SWEEP_REST_MS })
     }
 
-    fn has_letters(&self) -> Result<bool, StoreFault> {
-        let known = "SELECT 1 FROM sqlite_master WHERE name = 'letters'";
-        Ok(!self.run(known, vec![])?.is_empty())
+    fn has_table(&self, name: &str) -> Result<bool, StoreFault> {
+        let known = "SELECT 1 FROM sqlite_master WHERE name = ?";
+        Ok(!self.run(known, vec![name.into()])?.is_empty())
+    }
+
+    fn walk(&self, now: Timestamp) -> Result<f64, StoreFault> {
+        if !self.has_table("expected")? {
+            return self.sweep(now);
+        }
+        let noted = self.note("walks")?;
+        let noted = noted.and_then(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?)));
+        if let Some(at) = noted
+            && now.0 < at
+        {
+            return Ok((at - now.0) as f64);
+        }
+        let next = self.sweep(now)?;
+        if next >= 0.0 {
+            let at = now.0.saturating_add(next as i64);
+            self.set_note("walks", at.to_be_bytes().to_vec())?;
+        }
+        Ok(next)
+    }
+
+    fn due(&self, now: Timestamp) -> Result<f64, StoreFault> {
+        if !self.has_table("expected")? {
+            return Ok(-1.0);
+        }
+        let first = "SELECT at FROM expected WHERE standing = 0 ORDER BY at LIMIT 1";
+        let rows = self.run(first, vec![])?;
+        let at = rows.first().and_then(|row| row.first()).and_then(number);
+        Ok(at.map_or(-1.0, |at| at.saturating_sub(now.0).max(0) as f64))
+    }
+
+    fn open_expected(&self) -> Result<(), StoreFault> {
+        self.run(EXPECTED_SCHEMA, vec![]).map(drop)
     }
 
     fn open_letters(&self) -> Result<(), StoreFault> {
@@ -278,6 +352,24 @@ fn letter_of(columns: &[SqlStorageValue]) -> Result<Letter, StoreFault> {
             .unwrap_or(0),
         ..letter
     })
+}
+
+/// What is expected, from its stored columns: standing, due, kept, notice.
+fn expected_of(columns: &[SqlStorageValue]) -> Result<Expected, StoreFault> {
+    let [standing, due, kept, SqlStorageValue::Blob(notice), ..] = columns else {
+        return Err(StoreFault::RowCorrupt);
+    };
+    let read = || {
+        let standing = Standing::from_u8(u8::try_from(number(standing)?).ok()?)?;
+        let kept = u64::try_from(number(kept)?).ok()?;
+        Some(Expected {
+            standing,
+            due: Timestamp(number(due)?),
+            kept: std::time::Duration::from_millis(kept),
+            notice: notice.clone(),
+        })
+    };
+    read().ok_or(StoreFault::RowCorrupt)
 }
 
 impl Store for Rows<'_> {
@@ -424,6 +516,80 @@ impl Store for Rows<'_> {
             ],
         )?;
         self.changes()
+    }
+
+    fn expected(&self, entity: EntityKey) -> Result<Option<Expected>, StoreFault> {
+        self.open_expected()?;
+        let rows = self.run(
+            "SELECT standing, due, kept, notice FROM expected WHERE entity = ?",
+            vec![entity.0.to_vec().into()],
+        )?;
+        rows.first().map(|row| expected_of(row)).transpose()
+    }
+
+    fn expect(
+        &self,
+        entity: EntityKey,
+        expected: &Expected,
+        at: Timestamp,
+    ) -> Result<(), StoreFault> {
+        self.open_expected()?;
+        self.run(
+            "INSERT INTO expected (entity, standing, at, due, kept, notice) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET standing = excluded.standing, at = excluded.at",
+            vec![
+                entity.0.to_vec().into(),
+                SqlStorageValue::Integer(i64::from(expected.standing as u8)),
+                SqlStorageValue::Integer(at.0),
+                SqlStorageValue::Integer(expected.due.0),
+                SqlStorageValue::Integer(millis(expected.kept)),
+                expected.notice.clone().into(),
+            ],
+        )
+        .map(drop)
+    }
+
+    fn expect_no_longer(&self, entity: EntityKey) -> Result<bool, StoreFault> {
+        self.open_expected()?;
+        self.run(
+            "DELETE FROM expected WHERE entity = ?",
+            vec![entity.0.to_vec().into()],
+        )?;
+        self.changes()
+    }
+
+    fn overdue(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(EntityKey, Expected)>, StoreFault> {
+        self.open_expected()?;
+        let rows = self.run(
+            "SELECT standing, due, kept, notice, entity FROM expected WHERE standing = 0 AND at <= ? ORDER BY at LIMIT ?",
+            vec![
+                SqlStorageValue::Integer(now.0),
+                SqlStorageValue::Integer(limit.into()),
+            ],
+        )?;
+        let read = |row: &Vec<SqlStorageValue>| match row.last() {
+            Some(SqlStorageValue::Blob(key)) => {
+                let key = key.as_slice().try_into();
+                let key = key.map_err(|_| StoreFault::RowCorrupt)?;
+                Ok((EntityKey(key), expected_of(row)?))
+            }
+            _ => Err(StoreFault::RowCorrupt),
+        };
+        rows.iter().map(read).collect()
+    }
+
+    fn count_overdue(&self, now: Timestamp) -> Result<u64, StoreFault> {
+        self.open_expected()?;
+        let rows = self.run(
+            "SELECT COUNT(*) FROM expected WHERE standing = 0 AND at <= ?",
+            vec![SqlStorageValue::Integer(now.0)],
+        )?;
+        let count = rows.first().and_then(|row| row.first()).and_then(number);
+        Ok(count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
     }
 
     fn count(&self, now: Timestamp) -> Result<Count, StoreFault> {

@@ -3,7 +3,7 @@
 import { DurableObject } from "cloudflare:workers";
 import module from "../../build/wasm/rxgate_bg.wasm";
 import * as glue from "../../build/wasm/rxgate.js";
-import { enqueue, entityObject, environment, fromKv, intoKv, underLimit } from "./bindings.mjs";
+import { enqueue, enqueueNotices, entityObject, environment, fromKv, intoKv, underLimit } from "./bindings.mjs";
 import { Core, DONE, RECEIVED } from "./core.mjs";
 
 const EMPTY = [];
@@ -25,6 +25,9 @@ const MOST_MS = 60_000;
 const FAULTS = [WebAssembly.RuntimeError, RangeError, TypeError];
 const HOOK = /^\/hooks\/([^/]+)(?:\/(.*))?$/;
 const OPERATORS = /^\/v1\//;
+const EXPECTATIONS = /^\/v1\/expectations\//;
+/// An expectation is an id and a time.
+const MAX_EXPECTATION_BYTES = 8 * 1024;
 
 let core;
 let settings;
@@ -67,6 +70,14 @@ export default {
     try {
       const core = currentCore(env);
       const { head, body } = await drive(core, core.tick(Date.now()), env, ctx);
+      log(head.level, decoder.decode(body));
+    } catch (fault) {
+      logFault(fault);
+    }
+    try {
+      const core = currentCore(env);
+      if (!settings.expects) return;
+      const { head, body } = await drive(core, core.watch(Date.now()), env, ctx);
       log(head.level, decoder.decode(body));
     } catch (fault) {
       logFault(fault);
@@ -117,7 +128,8 @@ async function handle(request, env, ctx) {
   if (pathname === "/healthz" || OPERATORS.test(pathname)) {
     const authorization = request.headers.get("authorization")?.slice(0, 8192) ?? null;
     const call = { method: request.method, path: pathname.slice(0, 1024), authorization, query: [...searchParams].slice(0, 16) };
-    const work = drive(core, core.operate(call, Date.now()), env, ctx);
+    const reads = EXPECTATIONS.test(pathname) && authorization !== null && request.method === "POST" && request.body;
+    const work = reads ? readAndOperate(request, call, env, ctx) : drive(core, core.operate(call, Date.now()), env, ctx);
     // What was begun is ended, whether the operator waits or not.
     ctx.waitUntil(work.catch(() => {}));
     return answer(await work, { "cache-control": "no-store" });
@@ -150,6 +162,20 @@ async function handle(request, env, ctx) {
   // The work goes on, whether the sender waits or not.
   ctx.waitUntil(work.catch(() => {}));
   return work;
+}
+
+/// A call with a body: what is too long, or breaks off, is none.
+async function readAndOperate(request, call, env, ctx) {
+  const room = enter();
+  const inbound = { received: RECEIVED.complete, body: EMPTY };
+  try {
+    await receive(request, MAX_EXPECTATION_BYTES, room, inbound);
+    const body = inbound.received === RECEIVED.complete ? await new Blob(inbound.body).text() : undefined;
+    const core = currentCore(env);
+    return await drive(core, core.operate({ ...call, body }, Date.now()), env, ctx);
+  } finally {
+    leave(room);
+  }
 }
 
 async function receiveAndDrive(request, limit, inbound, env, ctx) {
@@ -257,7 +283,8 @@ async function drive(core, first, env, ctx) {
 }
 
 async function ask({ head, body }, env, ctx) {
-  return within(head.timeout, ctx, () => entityObject(env, head.object).serve(body), (bytes) => ({ done: DONE.replied, bytes }));
+  const served = () => (head.wakes ? entityObject(env, head.object).serveAndWake(body) : entityObject(env, head.object).serve(body));
+  return within(head.timeout, ctx, served, (bytes) => ({ done: DONE.replied, bytes }));
 }
 
 async function get({ head }, env, ctx) {
@@ -327,6 +354,11 @@ let generation = 0;
 /// What an object says of itself. Anything else out of wasm is a trap: it left the instance half-way, whether it is a `WebAssembly.RuntimeError` or not.
 const STORE_FAULT = /^store_/;
 
+/// Between two walks.
+const WALK_REST_MS = 12 * 3600 * 1000;
+/// A notice that couldn't be sent is sent again after this.
+const AGAIN_MS = 60 * 1000;
+
 /// The Durable Object: SQLite and one alarm, under the protocol in wasm.
 export class EntityObject extends DurableObject {
   #inner;
@@ -342,24 +374,75 @@ export class EntityObject extends DurableObject {
     return reply;
   }
 
+  /// The same for what the object is to wake up for. The row and its alarm are written in one step: nothing is waited for in between.
+  async serveAndWake(message) {
+    const { storage } = this.ctx;
+    const alarm = await storage.getAlarm();
+    const reply = this.#call((inner) => inner.serve(message));
+    const due = this.#call((inner) => inner.due());
+    if (due < 0) {
+      this.ctx.waitUntil(this.#arm());
+      return reply;
+    }
+    this.#armed = true;
+    // Always: an alarm that ends meanwhile may have deleted the one that was read. One that comes early does no harm.
+    await storage.setAlarm(Math.min(alarm ?? Infinity, Date.now() + Math.min(due, WALK_REST_MS)));
+    return reply;
+  }
+
   async alarm() {
-    // First: should the walk fail, it is tried again all the same.
-    await this.ctx.storage.setAlarm(Date.now() + 3600 * 1000);
-    const sweep = () => this.#call((inner) => inner.sweep());
-    const next = sweep();
+    const { storage } = this.ctx;
+    // First: should anything below fail, it is tried again all the same. What is due is in more of a hurry than the walk.
+    await storage.setAlarm(Date.now() + (this.#due() >= 0 ? AGAIN_MS : 3600 * 1000));
+    const sent = await this.#notify();
+    const walk = () => this.#call((inner) => inner.walk());
+    const next = walk();
+    const due = this.#call((inner) => inner.due());
     if (next >= 0) {
-      await this.ctx.storage.setAlarm(Date.now() + next);
+      await storage.setAlarm(Date.now() + (due >= 0 ? Math.min(next, sent ? due : Math.max(due, AGAIN_MS)) : next));
       return;
     }
-    await this.ctx.storage.deleteAlarm();
+    await storage.deleteAlarm();
     this.#armed = false;
     // A claim may have come in the meantime, and have thought that there is an alarm.
-    if (sweep() >= 0) await this.#arm();
+    if (walk() >= 0) await this.#arm();
+  }
+
+  /// When the next notice is due, in milliseconds; negative: nothing is expected, or it can't be told.
+  #due() {
+    try {
+      return this.#call((inner) => inner.due());
+    } catch {
+      return -1;
+    }
+  }
+
+  /// Sends what is overdue, a page of it, and says whether all went well. What was sent is noted after: if that is lost, it is sent again, and delivered once.
+  async #notify() {
+    try {
+      const notices = this.#call((inner) => inner.overdue());
+      const view = new DataView(notices.buffer, notices.byteOffset, notices.byteLength);
+      const [keys, bodies] = [[], []];
+      for (let at = 0; at < notices.length; ) {
+        const end = at + 20 + view.getUint32(at + 16);
+        keys.push(...notices.subarray(at, at + 16));
+        bodies.push(notices.slice(at + 20, end));
+        at = end;
+      }
+      if (bodies.length === 0) return true;
+      await enqueueNotices(this.env, bodies);
+      this.#call((inner) => inner.notified(new Uint8Array(keys)));
+      log("info", JSON.stringify({ level: "info", code: "notices_sent", messages_sent: bodies.length }));
+      return true;
+    } catch {
+      log("error", '{"level":"error","code":"notices_failed"}');
+      return false;
+    }
   }
 
   async #arm() {
     const { storage } = this.ctx;
-    if ((await storage.getAlarm()) === null) await storage.setAlarm(Date.now() + 12 * 3600 * 1000);
+    if ((await storage.getAlarm()) === null) await storage.setAlarm(Date.now() + WALK_REST_MS);
   }
 
   #call(what) {

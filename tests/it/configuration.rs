@@ -275,7 +275,7 @@ fn every_fault_is_named_by_its_path_and_all_of_them_at_once() {
             "DESTINATION_E.url: is missing",
             "DESTINATION_E.keys: is missing",
             "SOURCE_A: isn't a table",
-            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, dedupe, edge_cache, retry_policy, accept_loss, withhold_superseded, phi, phi_key, destination, routes, preset, scheme, event, types, accept_unsigned, path_tokens, header, basic, addresses, zone, authorization_scheme",
+            "SOURCE_B.tolerance: is no setting: there are provider, environment, keys, tolerance_seconds, stale, provider_slug, accept_api_versions, max_body_bytes, dedupe_window_days, dedupe, edge_cache, retry_policy, accept_loss, withhold_superseded, phi, phi_key, destination, routes, preset, scheme, event, types, accept_unsigned, path_tokens, header, basic, addresses, zone, authorization_scheme, expectation_keys, callback_hours, require_expectation",
             "SOURCE_B.provider: isn't one of osigu, evitalrx, phil-callback, configured",
             "SOURCE_B.environment: isn't one of sandbox, production",
             "SOURCE_B.keys[0].id: isn't a string with something in it",

@@ -12,8 +12,10 @@ use rxgate::auth::{KeyId, RawBody, SealKey, SealKeys, Sealed};
 use rxgate::config::{Bindings, Config, DEAD_LETTERS, DELIVERIES};
 use rxgate::effect::{Answer, Delivery, Done, Effect, Enqueue, Put, Verdict};
 use rxgate::entity::{
-    Cost, EntityKey, Page, Reply, Request, RowCorrupt, Store, WireCorrupt, serve,
+    Cost, EntityKey, ExpectRequest, Expected, Page, Reply, Request, RowCorrupt, Standing, Store,
+    WireCorrupt, notified, overdue, serve,
 };
+use rxgate::expectation::{self, EXPECTATIONS_PATH, Expectation, Watch};
 use rxgate::inbound::{Inbound, Received};
 use rxgate::letters::{Count, Filter, Letter, LetterId, LetterRequest, TOMBSTONE};
 use rxgate::machine::{Gateway, Machine, Message};
@@ -45,6 +47,9 @@ pub(crate) const OPERATOR_KEYS: [&str; 2] = [
     "operator-canary-key-of-32-bytes-1",
     "operator-canary-key-of-32-bytes-2",
 ];
+
+/// What is presented with expectations.
+pub(crate) const EXPECTATION_KEY: &str = "expectation-canary-key-of-32-bytes";
 
 /// Each of the thirteen events: its type, the least data, the data in full.
 pub(crate) const EVENTS: [(&str, &str, &str); 13] = [
@@ -212,6 +217,7 @@ pub(crate) fn secrets() -> BTreeMap<String, String> {
         ("SEAL_KEY_2", SEAL_KEYS[1]),
         ("OPERATOR_KEY_1", OPERATOR_KEYS[0]),
         ("OPERATOR_KEY_2", OPERATOR_KEYS[1]),
+        ("EXPECTATION_KEY", EXPECTATION_KEY),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
@@ -280,6 +286,8 @@ pub(crate) struct Memory {
     pub(crate) rows: RefCell<BTreeMap<(EntityKey, u32), StoredPage>>,
     pub(crate) layout: RefCell<Option<Vec<u8>>>,
     pub(crate) letters: RefCell<BTreeMap<LetterId, StoredLetter>>,
+    /// What is expected, and when there is something to do about it.
+    pub(crate) expected: RefCell<BTreeMap<EntityKey, (Timestamp, Expected)>>,
     /// Of letters that were there: when they were redelivered last, and how often.
     redelivered: RefCell<BTreeMap<LetterId, (Option<Timestamp>, u32)>>,
     /// Pages written so far.
@@ -436,6 +444,45 @@ impl Store for Memory {
         })
     }
 
+    fn expected(&self, entity: EntityKey) -> Result<Option<Expected>, Failure> {
+        let expected = self.expected.borrow();
+        Ok(expected.get(&entity).map(|(_, expected)| expected.clone()))
+    }
+
+    fn expect(&self, entity: EntityKey, one: &Expected, at: Timestamp) -> Result<(), Failure> {
+        let fault = self.fault.take();
+        if fault != Some(Fault::Before) {
+            let row = (at, one.clone());
+            self.expected.borrow_mut().insert(entity, row);
+            self.written.set(self.written.get() + 1);
+        }
+        fault.map_or(Ok(()), |_| Err(Failure::Injected))
+    }
+
+    fn expect_no_longer(&self, entity: EntityKey) -> Result<bool, Failure> {
+        let fault = self.fault.take();
+        let mut expected = self.expected.borrow_mut();
+        let was_there = fault != Some(Fault::Before) && expected.remove(&entity).is_some();
+        fault.map_or(Ok(was_there), |_| Err(Failure::Injected))
+    }
+
+    fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<(EntityKey, Expected)>, Failure> {
+        let expected = self.expected.borrow();
+        let pending = expected
+            .iter()
+            .filter(|(_, (at, one))| one.standing == Standing::Pending && *at <= now);
+        let mut due: Vec<_> = pending
+            .map(|(key, (at, one))| (*at, *key, one.clone()))
+            .collect();
+        due.sort_by_key(|(at, key, _)| (*at, *key));
+        let due = due.into_iter().map(|(_, key, one)| (key, one));
+        Ok(due.take(limit as usize).collect())
+    }
+
+    fn count_overdue(&self, now: Timestamp) -> Result<u64, Failure> {
+        self.overdue(now, u32::MAX).map(|due| due.len() as u64)
+    }
+
     fn count(&self, now: Timestamp) -> Result<Count, Failure> {
         let letters = self.kept(now);
         let is_withheld = |l: &&Letter| l.code == "withheld_superseded";
@@ -546,6 +593,19 @@ pub(crate) const fn answers(status: u16) -> Origin {
 pub(crate) enum Running {
     Machine(Machine),
     Operator(Operator),
+    Expectation(Expectation),
+    Watch(Watch),
+}
+
+/// How an alarm goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// To its end.
+    Rings,
+    /// It ends before anything is sent.
+    DiesBefore,
+    /// It ends after all is sent, and before that is noted.
+    DiesAfter,
 }
 
 /// A machine, and what it asks for.
@@ -852,6 +912,68 @@ impl World {
         }
     }
 
+    /// A call about a callback that is waited for, to its end. The query as in a URL, without anything encoded.
+    pub(crate) fn expect(
+        &mut self,
+        method: &str,
+        target: &str,
+        authorization: Option<&str>,
+        body: Option<&str>,
+    ) -> End {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let query: Vec<(String, String)> = pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let call = expectation::Call {
+            method,
+            source: path.strip_prefix(EXPECTATIONS_PATH).unwrap(),
+            authorization,
+            query: &query,
+            body,
+        };
+        let (expectation, effect) = Expectation::begin(&self.gateway, call, self.now);
+        self.finish(Flight {
+            running: Running::Expectation(expectation),
+            effect,
+        })
+    }
+
+    /// The alarm of each object, as its shell does it: what is due goes into our queue, and what went there is noted. Answers how many messages were sent.
+    pub(crate) fn alarms(&mut self, alarm: Alarm) -> usize {
+        let mut sent = 0;
+        for object in self.objects.values() {
+            let due = overdue(object, self.now).unwrap();
+            if alarm == Alarm::DiesBefore || due.is_empty() {
+                continue;
+            }
+            sent += due.len();
+            for (_, body) in &due {
+                self.queued.push(Sent {
+                    queue: DELIVERIES.to_owned(),
+                    body: body.clone(),
+                    text: false,
+                    delay: Duration::ZERO,
+                    at: self.now,
+                });
+            }
+            if alarm == Alarm::Rings {
+                let keys: Vec<EntityKey> = due.iter().map(|(key, _)| *key).collect();
+                notified(object, &keys, self.now).unwrap();
+            }
+        }
+        sent
+    }
+
+    /// The cron's other turn, over expected callbacks.
+    pub(crate) fn watch(&mut self) -> Settled {
+        let (watch, effect) = Watch::begin(&self.gateway, self.now);
+        self.settle(Flight {
+            running: Running::Watch(watch),
+            effect,
+        })
+    }
+
     /// One turn of the cron.
     pub(crate) fn tick(&mut self) -> Settled {
         let (operator, effect) = Operator::tick(self.now);
@@ -944,6 +1066,14 @@ impl World {
             Running::Operator(operator) => {
                 let (operator, effect) = operator.resume(&self.gateway, &done, self.now);
                 (Running::Operator(operator), effect)
+            }
+            Running::Expectation(expectation) => {
+                let (expectation, effect) = expectation.resume(&self.gateway, &done, self.now);
+                (Running::Expectation(expectation), effect)
+            }
+            Running::Watch(watch) => {
+                let (watch, effect) = watch.resume(&self.gateway, &done, self.now);
+                (Running::Watch(watch), effect)
             }
         };
         Step::Next(Flight { running, effect })
@@ -1145,6 +1275,11 @@ pub(crate) fn request_name(request: &Request) -> &'static str {
         Request::Letters(LetterRequest::Remove(_)) => "remove",
         Request::Letters(LetterRequest::Mark(..)) => "mark",
         Request::Letters(LetterRequest::Count) => "count",
+        Request::Expect(ExpectRequest::Register(..)) => "register",
+        Request::Expect(ExpectRequest::Read(_)) => "look",
+        Request::Expect(ExpectRequest::Remove(_)) => "forget",
+        Request::Expect(ExpectRequest::Overdue) => "overdue",
+        Request::ClaimIf(..) => "claim if",
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rxgate::entity::{
-    Agreed, Claim, ClaimRequest, Claimant, Cost, Entity, EntityKey, EventHash, Fence,
-    LayoutRefused, LayoutRequest, LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED, MAX_PAGES, Objects,
-    Ordering, Page, Receipt, Reply, Request, Row, Step, WireCorrupt, serve,
+    Agreed, Claim, ClaimRequest, Claimant, Condition, Cost, Entity, EntityKey, EventHash,
+    ExpectReply, ExpectRequest, Expected, Fence, LayoutRefused, LayoutRequest, LeaseLost,
+    MAX_HEAD_ENTRIES, MAX_LEASED, MAX_PAGES, Objects, Ordering, Page, Receipt, Reply, Request, Row,
+    Standing, Step, WireCorrupt, serve,
 };
 use rxgate::letters::{Count, Filter, Letter, LetterId, LetterReply, LetterRequest};
 use rxgate::time::Timestamp;
@@ -2061,6 +2062,33 @@ fn request() -> impl Strategy<Value = Request> {
             }
         }),
         letter_request().prop_map(Request::Letters),
+        expect_request().prop_map(Request::Expect),
+        (any::<bool>(), any::<bool>(), ids(), span(), pages_moved()).prop_map(
+            |(expected, of_message, (entity, event, fence), span, moved)| {
+                let condition = if expected {
+                    Condition::Expected
+                } else {
+                    Condition::StillMissing
+                };
+                let claim = Request::Claim {
+                    entity: EntityKey(entity),
+                    claim: ClaimRequest {
+                        event: EventHash(event),
+                        claimant: if of_message {
+                            Claimant::Message(Fence(fence))
+                        } else {
+                            Claimant::Sender
+                        },
+                        step: Step::default(),
+                        round: None,
+                        lease: span,
+                        window: span,
+                    },
+                    moved,
+                };
+                Request::ClaimIf(condition, Box::new(claim))
+            }
+        ),
         ids().prop_map(|(entity, event, fence)| Request::Release {
             entity: EntityKey(entity),
             event: EventHash(event),
@@ -2073,8 +2101,60 @@ fn request() -> impl Strategy<Value = Request> {
     ]
 }
 
+fn pages_moved() -> impl Strategy<Value = Option<Vec<u8>>> {
+    prop::option::of(prop::collection::vec(any::<u8>(), 1..40))
+}
+
+fn standing() -> impl Strategy<Value = Standing> {
+    prop::sample::select(vec![Standing::Pending, Standing::Met, Standing::Notified])
+}
+
+fn expect_request() -> impl Strategy<Value = ExpectRequest> {
+    let key = || any::<[u8; 16]>().prop_map(EntityKey);
+    let notice = prop::collection::vec(any::<u8>(), 0..40);
+    prop_oneof![
+        (key(), standing(), any::<i64>(), span(), notice).prop_map(
+            |(key, standing, due, kept, notice)| {
+                let due = Timestamp(due);
+                let expected = Expected {
+                    standing,
+                    due,
+                    kept,
+                    notice,
+                };
+                ExpectRequest::Register(key, expected)
+            }
+        ),
+        key().prop_map(ExpectRequest::Read),
+        key().prop_map(ExpectRequest::Remove),
+        Just(ExpectRequest::Overdue),
+    ]
+}
+
+fn expect_reply() -> impl Strategy<Value = ExpectReply> {
+    let stands = || (standing(), any::<i64>().prop_map(Timestamp));
+    prop_oneof![
+        (stands(), any::<bool>()).prop_map(|((standing, due), added)| ExpectReply::Registered {
+            standing,
+            due,
+            added,
+        }),
+        (prop::option::of(stands()), any::<bool>()).prop_map(|(expected, called_back)| {
+            ExpectReply::Read {
+                expected,
+                called_back,
+            }
+        }),
+        any::<bool>().prop_map(ExpectReply::Removed),
+        any::<u64>().prop_map(ExpectReply::Overdue),
+        Just(ExpectReply::Moved),
+    ]
+}
+
 fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
+        expect_reply().prop_map(Reply::Expect),
+        Just(Reply::Unmet),
         (objects(), prop::option::of(objects()))
             .prop_map(|(objects, previous)| Reply::Layout(Ok(Agreed { objects, previous }))),
         (any::<u32>(), span())
@@ -2118,7 +2198,7 @@ proptest! {
             prop_assert_eq!(Request::unpack(&message[..len]), Err(WireCorrupt));
         }
         prop_assert_eq!(Request::unpack(&[message.as_slice(), &[extra]].concat()), Err(WireCorrupt));
-        for (place, value) in [(0, 0), (0, 2), (1, 0), (1, 8)] {
+        for (place, value) in [(0, 0), (0, 2), (1, 0), (1, 10)] {
             let mut altered = message.clone();
             altered[place] = value;
             prop_assert_eq!(Request::unpack(&altered), Err(WireCorrupt));
@@ -2136,7 +2216,7 @@ proptest! {
             prop_assert_eq!(Reply::unpack(&message[..len]), Err(WireCorrupt));
         }
         prop_assert_eq!(Reply::unpack(&[message.as_slice(), &[extra]].concat()), Err(WireCorrupt));
-        for (place, value) in [(0, 0), (0, 2), (9, 0), (9, 12)] {
+        for (place, value) in [(0, 0), (0, 2), (9, 0), (9, 14)] {
             let mut altered = message.clone();
             altered[place] = value;
             prop_assert_eq!(Reply::unpack(&altered), Err(WireCorrupt));

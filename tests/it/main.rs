@@ -16,6 +16,7 @@ mod decode;
 mod driver;
 mod entity;
 mod evitalrx;
+mod expectations;
 mod kv;
 mod letters;
 mod lifecycle;

@@ -50,9 +50,11 @@ fn reached(outcome: Outcome) -> Reached {
         | O::Overloaded
         | O::InternalError
         | O::BodyIncomplete => Reached::Limbo,
-        O::DeadLetterKept | O::QueueUnknown | O::MessageUnreadable | O::BodyMissing => {
-            Reached::Message
-        }
+        O::CallbackMet
+        | O::DeadLetterKept
+        | O::QueueUnknown
+        | O::MessageUnreadable
+        | O::BodyMissing => Reached::Message,
     }
 }
 
@@ -142,6 +144,8 @@ fn what_somebody_has_to_look_at_is_an_error_in_the_log() {
             _ if outcome == Outcome::InFlight => assert_eq!(level, Level::Info),
             // Whose body it was isn't known.
             _ if outcome == Outcome::BodyIncomplete => assert_eq!(level, Level::Warn),
+            // That is the good end of it.
+            _ if outcome == Outcome::CallbackMet => assert_eq!(level, Level::Info),
             // On purpose, and to be seen all the same.
             _ if outcome == Outcome::Withheld => assert_eq!(level, Level::Warn),
             // Authentic requests that come too late are a clock or a retry gone wrong.
@@ -166,6 +170,7 @@ fn a_message_is_done_with_when_it_is_in_other_hands_and_not_before() {
         O::Enqueued,
         O::DeadLettered,
         O::Withheld,
+        O::CallbackMet,
         O::Duplicate,
         O::DeadLetterKept,
     ];

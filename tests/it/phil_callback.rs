@@ -701,6 +701,7 @@ fn each_reason_for_a_dead_letter_has_its_type_and_a_duplicate_of_one_has_the_sam
             Reason::BodyMalformed => (400, json!("SPEC_MISMATCH")),
             Reason::EventInvalid
             | Reason::EventContradictory
+            | Reason::ExpectationUnknown
             | Reason::EnvironmentMismatch
             | Reason::ProviderMismatch => (400, json!("INVALID_INFO")),
             Reason::DeliveryRejected | Reason::AttemptsUsedUp | Reason::MessageUnreadable => {

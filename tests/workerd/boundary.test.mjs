@@ -8,7 +8,7 @@ import { startOrigin } from "../../scripts/lib/origin.mjs";
 import { ADMIN_KEY, KEY, NEXT_KEY, settings, startWorkerd, unique, until } from "./harness.mjs";
 
 /// The exports by which the machine is called.
-const MACHINE = ["input", "configure", "begin", "attempt", "operate", "tick", "resume", "abandon"];
+const MACHINE = ["input", "configure", "begin", "attempt", "operate", "tick", "watch", "resume", "abandon"];
 
 let origin;
 let worker;

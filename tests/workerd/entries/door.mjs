@@ -1,4 +1,4 @@
-// The Worker with a door to its objects: `/door/{object}/{what}` fills one at once, walks it, counts its rows and letters; `/door/names` tells which objects were asked for.
+// The Worker with a door to its objects: `/door/{object}/{what}` fills one at once, walks it, counts its rows and letters, moves the clock of what is expected; `/door/names` tells which objects were asked for.
 
 import production, { EntityObject as Production } from "../../../src/worker/entry.mjs";
 import * as glue from "../../../build/wasm/rxgate.js";
@@ -70,6 +70,25 @@ export class EntityObject extends Production {
         const read = this.#cursors.reduce((sum, { cursor }) => sum + cursor.rowsRead, 0);
         return { next, read, deletes: written("DELETE"), notes: written("INSERT") };
       }
+      case "expect":
+        // The first expectation over and over, each time of another entity.
+        storage.sql.exec(
+          `WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?)
+           INSERT INTO expected SELECT randomblob(16), 0, at + i, due, kept, notice FROM n, (SELECT * FROM expected LIMIT 1)`,
+          Number(from),
+          Number(to),
+        );
+        return {};
+      case "expected":
+        return storage.sql.exec("SELECT COUNT(*) AS rows, COALESCE(SUM(standing = 0), 0) AS pending, COALESCE(SUM(standing = 2), 0) AS notified FROM expected").one();
+      case "due":
+        // As if so much time had passed for what is expected.
+        storage.sql.exec("UPDATE expected SET at = at - ?", Number(expires_in_ms));
+        return {};
+      case "sleep":
+        // As if the alarm had been lost.
+        await storage.deleteAlarm();
+        return {};
       case "wake":
         await storage.setAlarm(Date.now());
         return {};
