@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::auth::{KeyId, Proof, Strength, Verified};
+use crate::bytes::hex;
 use crate::config::{Expecting, Source};
 use crate::effect::{Answer, Done, Effect, Verdict};
 use crate::entity::{
     Agreed, EntityKey, ExpectReply, ExpectRequest, Expected, Objects, Reply, Request, Standing,
 };
-use crate::bytes::hex;
 use crate::machine::{Gateway, LAYOUT_OBJECT};
 use crate::operator::authorized;
 use crate::outcome::Level;

@@ -321,7 +321,8 @@ describe('delivery = "queue"', () => {
   ]) {
     test(`${what} is one delivery of each event`, async () => {
       const events = Array.from({ length: 5 }, () => dispense());
-      for (const event of events) rule(event, { delay: 200 });
+      // Long enough for the other batch to find all of them under way, on a machine that is busy too.
+      for (const event of events) rule(event, { delay: settled === "in_flight" ? 3000 : 200 });
       // Held, for all of them to be there: not failed, or their attempts would be used up by then.
       platform.fault({ on: "queue.deliver", queue: OURS, how: "hang" });
       for (const event of events) assert.equal((await send(event, "queued")).code, "enqueued");
