@@ -43,6 +43,7 @@ const SECRETS = {
   SEAL_KEY: Buffer.from(`seal-key-${MARK}`.padEnd(32, "0")).toString("base64"),
   ADMIN_KEY: `operator-key-of-32-bytes-${MARK}`,
   PATH_TOKEN: `path-token-${MARK}`,
+  EXPECTATION_KEY: `expectation-key-of-32-bytes-${MARK}`,
 };
 
 let origin;
@@ -58,6 +59,8 @@ const answers = [];
 const unsignedAnswers = [];
 /// What was answered to operators: { method, path, code, text }.
 const operatorAnswers = [];
+/// What was answered to those who wait for callbacks.
+const expectationAnswers = [];
 /// Signatures: whoever has one may resend the request within the tolerance.
 const signatures = [];
 
@@ -89,6 +92,7 @@ before(async () => {
     SOURCE_PORTAL: { provider: "evitalrx", accept_unsigned: true, path_tokens: [{ id: "first", secret: "PATH_TOKEN" }], accept_loss: true, destination: "local" },
     SOURCE_OFFICE: { provider: "evitalrx", accept_unsigned: true, addresses: ["203.0.113.0/24"], accept_loss: true, destination: "local" },
     SOURCE_PHIL: { provider: "phil-callback", keys, accept_loss: true, destination: "local" },
+    SOURCE_EXPECTED: { provider: "phil-callback", keys, expectation_keys: [{ id: "first", secret: "EXPECTATION_KEY" }], require_expectation: true, accept_loss: true, destination: "local" },
     SOURCE_SHORT: { ...source, keys: [{ id: "first", secret: "SHORT_KEY" }] },
     SOURCE_EXPIRED: { ...source, keys: [{ ...keys[0], not_after: "2020-01-01T00:00:00Z" }] },
     // The secret itself, pasted where its name belongs; a URL with a password; a value where there is a choice.
@@ -178,13 +182,21 @@ function order(worker, { id = MARK, source = "portal", path = `/hooks/${source}/
 }
 
 /// A callback, with its key in `authorization`.
-async function callback(worker, authorization) {
+async function callback(worker, authorization, { source = "phil", requestID = phil.requestId() } = {}) {
   const { prescription } = phil;
   const patient = { ...prescription.patient, name: { firstName: MARK, lastName: MARK } };
-  const { body } = phil.event("CONFIRMED", { data: { requestID: phil.requestId(), prescription: { ...prescription, patient, sig: MARK } } });
-  const answer = await send(worker, body, { source: "phil", header: null, headers: { authorization } });
+  const { body } = phil.event("CONFIRMED", { data: { requestID, prescription: { ...prescription, patient, sig: MARK } } });
+  const answer = await send(worker, body, { source, header: null, headers: { authorization } });
   // PHIL's own form has no code: the record has it.
-  return { ...answer, text: JSON.stringify({ code: answer.status === 200 ? "delivered" : "signature_mismatch", text: answer.text }) };
+  const code = { 200: "delivered", 400: "dead_lettered", 401: "signature_mismatch" }[answer.status];
+  return { ...answer, text: JSON.stringify({ code, text: answer.text }) };
+}
+
+/// A call of whoever waits for callbacks. The id that it asks for is a mark, as long as it isn't answered with it.
+async function expects(worker, method, { query = "", authorization = `Bearer ${SECRETS.EXPECTATION_KEY}`, body = undefined } = {}) {
+  const headers = { ...carried(), authorization };
+  const response = await fetch(`${worker.url}/v1/expectations/expected${query}`, { method, headers, body: body && JSON.stringify(body) });
+  return { method, status: response.status, headers: Object.fromEntries(response.headers), text: await response.text() };
 }
 
 /// A call of an operator, with marks in every part that isn't the key.
@@ -398,6 +410,32 @@ test("what goes by queues, KV and the dead letters comes about, and all that an 
   const known = event();
   for (const code of ["delivered", "duplicate", "duplicate"]) await ends(code, send(worker, known.body, { source: "edge" }));
 
+  // Callbacks that are waited for: nobody expects one; one is told of as missing; one comes while its notice is on its way.
+  const waits = (code, ...call) => ends(code, expects(worker, ...call), [code], expectationAnswers);
+  const [unexpected, missing, met] = ["unexpected", "missing", "met"].map((word) => `${word}-${MARK}`);
+  await ends("dead_lettered", callback(worker, KEY, { source: "expected", requestID: unexpected }), ["dead_lettered"], unsignedAnswers);
+  const held = platform.fault({ on: "queue.deliver", queue: OURS, how: "hang" });
+  const almost = new Date(Date.now() - 4 * 3600_000 + 1000).toISOString();
+  for (const requestID of [missing, met]) await waits("expectation_registered", "POST", { body: { requestID, requested_at: almost } });
+  await until(() => ofOthers(worker, "notices_sent").reduce((sum, record) => sum + record.messages_sent, 0) === 2, { what: "the notices" });
+  await ends("delivered", callback(worker, KEY, { source: "expected", requestID: met }), ["delivered"], unsignedAnswers);
+  await until(() => held.hits > 0, { what: "the held batch" });
+  platform.clearFaults();
+  await platform.advance(OURS, 60_000);
+  await platform.idle();
+  for (const code of ["callback_met", "delivered"]) await until(() => ofOthers(worker, code).length > 0, { what: code });
+  await waits("expectation_read", "GET", { query: `?requestID=${missing}` });
+  const inTime = `in-time-${MARK}`;
+  await waits("expectation_registered", "POST", { body: { requestID: inTime } });
+  await ends("delivered", callback(worker, KEY, { source: "expected", requestID: inTime }), ["delivered"], unsignedAnswers);
+  await waits("expectation_met", "POST", { body: { requestID: inTime } });
+  await waits("expectation_deleted", "DELETE", { query: `?requestID=${missing}` });
+  await waits("expectation_unknown", "DELETE", { query: `?requestID=${missing}` });
+  for (const body of [{ [MARK]: 1 }, { requestID: { [MARK]: MARK } }, { requestID: MARK, requested_at: MARK }]) await waits("parameter_invalid", "POST", { body });
+  await waits("parameter_invalid", "GET", { query: `?${MARK}=${MARK}` });
+  await waits("unauthorized", "GET", { authorization: `Bearer ${MARK}` });
+  await waits("method_not_allowed", "PUT", { body: { requestID: MARK } });
+
   // Our own queue: small and large, tried again, delivered, refused for good.
   const [small, big, refused, bigRefused] = [event(), large(), event(), large()];
   const some = [small, big, refused, bigRefused];
@@ -405,10 +443,10 @@ test("what goes by queues, KV and the dead letters comes about, and all that an 
   for (const { body } of some) await ends("enqueued", send(worker, body, { source: "queued" }));
   for (const { id } of [small, big]) origin.rule({ status: 500, when: (entry) => entry.event?.id === id });
   for (const { id } of [refused, bigRefused]) origin.rule({ status: 422, headers: { "x-echo": MARK }, body: MARK, when: (entry) => entry.event?.id === id });
-  const missing = platform.fault({ on: "kv.get", key: /^body\//, how: "fail", times: 1 });
+  const absent = platform.fault({ on: "kv.get", key: /^body\//, how: "fail", times: 1 });
   await platform.advance(OURS, 5000);
   await platform.idle();
-  assert.equal(missing.hits, 1);
+  assert.equal(absent.hits, 1);
   await platform.advance(OURS, 3600_000);
   await platform.idle();
   for (const { id } of [small, big]) await until(() => origin.of(id).length >= 3, { what: "the delivery" });
@@ -488,7 +526,7 @@ test("traps and failing objects come about, each with one record in the log", as
 
 test("no outcome was left out", () => {
   const codes = (answered) => OUTCOMES.filter((outcome) => outcome.answered === answered).map(({ code }) => code);
-  assert.deepEqual([codes(true).length, codes(false).length, ENDINGS.length, REASONS.length], [27, 4, 14, 9]);
+  assert.deepEqual([codes(true).length, codes(false).length, ENDINGS.length, REASONS.length], [27, 5, 14, 10]);
   assert.deepEqual([...new Set([...answers, ...unsignedAnswers].map(({ code }) => code))].sort(), codes(true).sort());
   for (const code of codes(false)) assert.ok(running.some((worker) => ofOthers(worker, code).length > 0), code);
   assert.deepEqual([...new Set(operatorAnswers.map(({ code }) => code))].sort(), ENDINGS.toSorted());
@@ -569,7 +607,10 @@ test("answers carry the code, and the event id once the request is authentic; no
     for (const name of Object.keys(answer.headers)) assert.ok(headers.includes(name), name);
   }
   assert.ok(withId > 30);
-  for (const answer of unsignedAnswers) assert.deepEqual(anyMark(`${JSON.stringify(answer.headers)} ${answer.text}`), [], answer.text);
+  // PHIL's form repeats the request's id, and nothing else.
+  const repeated = /\\"requestID\\":\\"[^"]*\\"/;
+  assert.ok(unsignedAnswers.some(({ text }) => finds(text.match(repeated)?.[0] ?? "", MARK)));
+  for (const { headers, text } of unsignedAnswers) assert.deepEqual(anyMark(`${JSON.stringify(headers)} ${text.replace(repeated, "")}`), [], text);
 });
 
 test("the names of the objects are a version, numbers, and nothing else", () => {
@@ -643,6 +684,11 @@ test("an operator sees what a sender sent when he reads a letter, and nowhere el
     read += 1;
   }
   assert.ok(read > 20);
+});
+
+test("who waits for a callback is answered with nothing that came from anybody", () => {
+  assert.ok(expectationAnswers.length > 10);
+  for (const { text, headers } of expectationAnswers) assert.deepEqual(anyMark(`${JSON.stringify(headers)} ${text}`), [], text);
 });
 
 test("an alert carries numbers only", () => {
