@@ -33,7 +33,7 @@ async function row(sent, event, expected, options = {}) {
 /// What happens without a request: waits until the origin has received the event so often, and compares.
 async function later(what, event, expected) {
   const end = Date.now() + 30_000;
-  while (origin.of(event.id).length < expected.received && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 100));
+  while (receivedOf(event).length < expected.received && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 100));
   compare(what, event, expected, {});
 }
 
@@ -43,8 +43,13 @@ async function operator(method, path) {
   return { status: response.status, ...(await response.json()) };
 }
 
+/// What the origin received of the event, or, where the sender gives events no id, of what they are about.
+function receivedOf({ id, subject }) {
+  return subject ? origin.received.filter(({ event }) => event?.subject === subject) : origin.of(id);
+}
+
 function compare(sent, event, expected, answer) {
-  const received = event.subject ? origin.received.filter((entry) => entry.event?.subject === event.subject) : origin.of(event.id);
+  const received = receivedOf(event);
   const last = received.at(-1)?.event;
   const ok = answer.status === expected.status && answer.code === expected.code && received.length === expected.received &&
     (expected.type === undefined || last?.type === expected.type) && (expected.ordering === undefined || last?.rxordering === expected.ordering);
@@ -151,10 +156,10 @@ await webhook("digitization-rejected", "digitization-rejected", taken("rx.order.
 // PHIL's partners bring a key, and are answered in PHIL's form.
 const transfer = { id: phil.requestId() };
 transfer.subject = `transfer/${transfer.id}`;
-async function callback(sent, type, expected, { key = secrets.PHIL_KEY, data = { requestID: transfer.id } } = {}) {
+async function callback(sent, type, expected, { key = secrets.PHIL_KEY, of = transfer, data = { requestID: of.id } } = {}) {
   const answer = await osigu.send(`${worker.url}/hooks/phil`, phil.event(type, { data }).body, { header: null, headers: { authorization: key } });
   const { metadata, error } = JSON.parse(answer.text);
-  compare(sent, transfer, expected, { status: answer.status, code: metadata.responseType, reason: error?.type });
+  compare(sent, of, expected, { status: answer.status, code: metadata.responseType, reason: error?.type });
 }
 const success = (type, received, ordering) => ({ status: 200, code: "RX_CALLBACK_SUCCESS", received, type: `rx.transfer.${type}`, ordering });
 const refusal = (status, received) => ({ status, code: "RX_CALLBACK_ERROR", received });
@@ -164,6 +169,18 @@ await callback("RECEIVED", "RECEIVED", success("received", 1, "in_order"));
 await callback("CONFIRMED", "CONFIRMED", success("confirmed", 2, "in_order"));
 await callback("… and the same again", "CONFIRMED", success("confirmed", 2, "in_order"));
 await callback("ERROR, after the final word", "ERROR", success("failed", 3, "superseded"));
+
+// Whoever asked for a transfer waits for the callback: it was asked for nearly four hours ago, so a second is left.
+const awaited = { id: phil.requestId() };
+awaited.subject = `transfer/${awaited.id}`;
+const expectation = await fetch(`${worker.url}/v1/expectations/phil`, {
+  method: "POST",
+  headers: { authorization: `Bearer ${secrets.EXPECTATION_KEY}` },
+  body: JSON.stringify({ requestID: awaited.id, requested_at: new Date(Date.now() - 4 * 3600_000 + 1000).toISOString() }),
+});
+compare("a callback is announced", awaited, { status: 201, code: "expectation_registered", received: 0 }, { status: expectation.status, ...(await expectation.json()) });
+await later("… and doesn't come", awaited, { received: 1, type: "rx.transfer.callback_missing" });
+await callback("… but hours later", "CONFIRMED", success("confirmed", 2, "late"), { of: awaited });
 
 // A fourth sender, by settings alone.
 const sample = { id: `evt_${phil.requestId()}` };

@@ -17,6 +17,7 @@ export function devSecrets() {
     OSIGU_PRODUCTION_KEY: key(),
     PORTAL_TOKEN: key(),
     PHIL_KEY: key(),
+    EXPECTATION_KEY: key(),
     LAB_KEY: key(),
     LOCAL_SIGNING_KEY: `whsec_${randomBytes(24).toString("base64")}`,
     SEAL_KEY: randomBytes(32).toString("base64"),
