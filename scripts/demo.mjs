@@ -52,7 +52,7 @@ function compare(sent, event, expected, answer) {
   const received = receivedOf(event);
   const last = received.at(-1)?.event;
   const ok = answer.status === expected.status && answer.code === expected.code && received.length === expected.received &&
-    (expected.type === undefined || last?.type === expected.type) && (expected.ordering === undefined || last?.rxordering === expected.ordering);
+    (expected.type === undefined || last?.type === expected.type) && (expected.state === undefined || last?.data.state === expected.state) && (expected.ordering === undefined || last?.rxordering === expected.ordering);
   const state = last?.data.state ? ` (${last.data.state})` : "";
   const ordering = expected.ordering && expected.ordering !== "in_order" ? `, ${last?.rxordering}` : "";
   const seen = received.length === 0 ? "nothing" : `${last.type}${state}${ordering}${received.length > 1 ? ` ×${received.length}` : ""}`;
@@ -61,25 +61,26 @@ function compare(sent, event, expected, answer) {
 }
 
 const taken = (type, received = 1) => ({ status: 200, code: "delivered", received, type });
+/// The canonical type of each, and the state that it leaves.
 const CANONICAL = {
-  "authorization.created": "rx.authorization.approved",
-  "authorization.rejected": "rx.authorization.rejected",
-  "authorization.updated": "rx.authorization.updated",
-  "authorization.voided": "rx.authorization.voided",
-  "dispensing.started": "rx.dispense.started",
-  "dispensing.completed": "rx.dispense.completed",
-  "dispensing.cancelled": "rx.dispense.cancelled",
-  "prescription.issued": "rx.prescription.issued",
-  "prescription.email_delivered": "rx.prescription.notification_delivered",
-  "prescription.email_failed": "rx.prescription.notification_failed",
-  "settlement.paid": "rx.settlement.paid",
-  "settlement.rejected": "rx.settlement.rejected",
-  "settlement.partially_accepted": "rx.settlement.partially_accepted",
+  "authorization.created": ["rx.authorization.approved", "approved"],
+  "authorization.rejected": ["rx.authorization.rejected", "rejected"],
+  "authorization.updated": ["rx.authorization.updated", "approved"],
+  "authorization.voided": ["rx.authorization.voided", "voided"],
+  "dispensing.started": ["rx.dispense.started", "in_flight"],
+  "dispensing.completed": ["rx.dispense.completed", "redeemed"],
+  "dispensing.cancelled": ["rx.dispense.cancelled", "redeemable"],
+  "prescription.issued": ["rx.prescription.issued", "issued"],
+  "prescription.email_delivered": ["rx.prescription.notification_delivered", "issued"],
+  "prescription.email_failed": ["rx.prescription.notification_failed", "issued"],
+  "settlement.paid": ["rx.settlement.paid", "paid"],
+  "settlement.rejected": ["rx.settlement.rejected", "rejected"],
+  "settlement.partially_accepted": ["rx.settlement.partially_accepted", "partially_accepted"],
 };
 const events = {};
-for (const [type, canonical] of Object.entries(CANONICAL)) {
+for (const [type, [canonical, state]] of Object.entries(CANONICAL)) {
   events[type] = osigu.event(type);
-  await row(type, events[type], taken(canonical));
+  await row(type, events[type], { ...taken(canonical), state });
 }
 
 const completed = events["dispensing.completed"];
@@ -114,6 +115,10 @@ await row("the origin refuses it for good (422)", refused, { status: 200, code: 
 const letter = await kept((entry) => entry.reason === "delivery_rejected");
 compare("… an operator has it redelivered", refused, { status: 202, code: "dead_letter_redelivered", received: 1 }, await operator("POST", `/v1/dead-letters/${letter.id}/redeliver`));
 await later("… and the origin has it", refused, { received: 2, type: "rx.dispense.completed" });
+
+const [undone, late] = ["authorization.voided", "authorization.created"].map((type) => osigu.event(type, { data: { authorization_id: "auth_undone" } }));
+await row("authorization.voided, before its created", undone, { ...taken("rx.authorization.voided"), state: "voided", ordering: "early" });
+await row("… and the created, whose code was taken back", late, { status: 200, code: "withheld", received: 0 });
 
 const unknown = osigu.event("dispensing.rescheduled", { data: { dispensation_id: "dsp_01HXDQ" } });
 await row("an event type that we don't know", unknown, taken("rx.unknown"));

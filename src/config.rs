@@ -231,6 +231,8 @@ impl fmt::Debug for Headers {
 pub struct Config {
     /// `None`: there is such a source, and its settings are faulty.
     pub sources: BTreeMap<String, Option<Source>>,
+    /// Of sources whose settings are faulty: which provider they name, since its senders are to be answered in their own form all the same.
+    pub faulty: BTreeMap<String, Provider>,
     /// By place.
     pub destinations: Vec<Option<Destination>>,
     /// How many objects share the entities.
@@ -350,6 +352,12 @@ impl Config {
                 parser.check_losses(name, source, &config.destinations);
                 parser.faults.len() == before
             });
+            let provider = value.get("provider").and_then(Value::as_str);
+            if let Some(provider) = provider.and_then(Provider::by_name)
+                && source.is_none()
+            {
+                config.faulty.insert(id.clone(), provider);
+            }
             config.sources.insert(id, source);
         }
         if config.sources.is_empty() {
@@ -596,7 +604,7 @@ impl Parser<'_> {
         let providers = Provider::ALL.map(Provider::name);
         let provider = self
             .choice(&table, "provider", &providers, true)
-            .and_then(|name| Provider::ALL.into_iter().find(|p| p.name() == name));
+            .and_then(Provider::by_name);
         let is = |kind| provider == Some(kind);
         let is_osigu = provider.is_none() || is(Provider::Osigu);
         let environments = ["sandbox", "production"];

@@ -124,6 +124,9 @@ pub(super) fn request(
     let source = config.sources.get(inbound.source);
     let source = source.ok_or(Outcome::SourceUnknown)?;
     facts.record.source = Some(inbound.source.to_owned());
+    let faulty = config.faulty.get(inbound.source).copied();
+    let provider = source.as_ref().map(|source| source.provider).or(faulty);
+    facts.phil = (provider == Some(Provider::PhilCallback)).then(Echo::default);
     if let Some(source) = source {
         let scheme = &source.scheme;
         if inbound.path.is_some() && !scheme.reads_path() {
@@ -133,7 +136,6 @@ pub(super) fn request(
             facts.record.problem = Some("path_token_mismatch");
             return Err(Outcome::SourceUnknown);
         }
-        facts.phil = (source.provider == Provider::PhilCallback).then(Echo::default);
     }
     if inbound.method != "POST" {
         return Err(Outcome::MethodNotAllowed);

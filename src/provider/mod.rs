@@ -171,6 +171,11 @@ impl Provider {
         }
     }
 
+    /// The one that the settings call so.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.name() == name)
+    }
+
     /// The header that carries the signature, in lower case; `None`: the settings name it.
     pub fn signature_header(self) -> Option<&'static str> {
         match self {

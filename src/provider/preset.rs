@@ -230,7 +230,7 @@ pub const PRESETS: [Preset; 11] = [
     },
     Preset {
         name: "osigu-prescription-notifications",
-        source: "Osigu's prescription notifications: the names of its two headers",
+        source: "Osigu's prescription notifications (no public page was found): the names of its two headers",
         scheme: Settings {
             header: Some("x-signature"),
             api_key_header: Some("x-api-key"),
@@ -242,7 +242,7 @@ pub const PRESETS: [Preset; 11] = [
     },
     Preset {
         name: "osigu-dvs",
-        source: "Osigu's DVS: the names of its two headers, and that the two times have to be the same",
+        source: "Osigu's DVS (no public page was found): the names of its two headers, and that the two times have to be the same",
         scheme: Settings {
             header: Some("x-dvs-signature"),
             prefix: Some("v1="),

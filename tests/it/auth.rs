@@ -66,12 +66,12 @@ const MISMATCH: Result<Proof, SignatureRefusal> = Err(SignatureRefusal::Mismatch
 
 #[test]
 fn the_hash_is_the_one_of_rfc_4231() {
-    let vectors: Value = serde_json::from_slice(&fixture("vectors/rfc4231.json")).unwrap();
+    let vectors: Value = serde_json::from_slice(&fixture("vectors/rfc4231_sha256.json")).unwrap();
     let cases = vectors["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 7);
     for case in cases {
         let bytes = |name: &str| unhex(case[name].as_str().unwrap());
-        let (data, expected) = (bytes("data"), bytes("tag"));
+        let (data, expected) = (bytes("message"), bytes("signature"));
         let mac = HmacSha256::new(&bytes("key")).unwrap();
         // In one part, in parts of every kind, and with an empty one: the tag is that of the concatenation.
         let (head, tail) = data.split_at(data.len() / 3);
@@ -81,7 +81,7 @@ fn the_hash_is_the_one_of_rfc_4231() {
                 hex(&tag.as_bytes()[..expected.len()]),
                 hex(&expected),
                 "case {}",
-                case["case"]
+                case["id"]
             );
         }
     }

@@ -547,6 +547,10 @@ fn under_phi_no_field_of_it_is_known() {
 // ── the machine ──
 
 fn answer(settings: &Value, body: &str, headers: (&str, &str)) -> Value {
+    answer_at(settings, body, headers, NOW)
+}
+
+fn answer_at(settings: &Value, body: &str, headers: (&str, &str), now: Timestamp) -> Value {
     let config = config(settings);
     assert_eq!(config.faults, []);
     let gateway = Gateway::new(config, &[7; 32]);
@@ -564,7 +568,7 @@ fn answer(settings: &Value, body: &str, headers: (&str, &str)) -> Value {
         more: &[Some(time)],
         body: RawBody::new(body.as_bytes()),
     };
-    match Machine::begin(&gateway, inbound, NOW, NOW).1 {
+    match Machine::begin(&gateway, inbound, now, now).1 {
         Effect::Answer(end) => {
             let body: Value = serde_json::from_str(&end.0.body).unwrap();
             json!({ "status": end.0.status, "body": body, "log": end.1 })
@@ -595,9 +599,15 @@ fn a_challenge_is_answered_only_after_its_signature_holds() {
         (CHALLENGE_SIGNATURE, &time),
     );
     assert_eq!(forged["body"], json!({ "code": "signature_mismatch" }));
-    let later = (AT - 301).to_string();
-    let replayed = answer(&slack, CHALLENGE, (CHALLENGE_SIGNATURE, &later));
-    assert_eq!(replayed["body"], json!({ "code": "signature_mismatch" }));
+    let other_time = (AT - 301).to_string();
+    let forged = answer(&slack, CHALLENGE, (CHALLENGE_SIGNATURE, &other_time));
+    assert_eq!(forged["body"], json!({ "code": "signature_mismatch" }));
+    let later = Timestamp(NOW.0 + 301_000);
+    let replayed = answer_at(&slack, CHALLENGE, (CHALLENGE_SIGNATURE, &time), later);
+    assert_eq!(
+        replayed["body"],
+        json!({ "code": "timestamp_out_of_tolerance" })
+    );
 }
 
 #[test]

@@ -326,6 +326,23 @@ fn nobody_without_the_key_learns_or_changes_anything() {
         }
     }
     assert!(world.asked.is_empty());
+    // Each source has a key of its own.
+    let mut vars = vars();
+    vars["SOURCE_PHARMACY"] = vars["SOURCE_PHIL"].clone();
+    let own = json!([{ "id": "other", "secret": "OPERATOR_KEY_2" }]);
+    set(&mut vars, "SOURCE_PHARMACY.expectation_keys", own);
+    let mut both = World::bound(&vars, &[DELIVERIES]);
+    let [phil, pharmacy] = [EXPECTATION_KEY, OPERATOR_KEYS[1]].map(|key| format!("Bearer {key}"));
+    let other = "/v1/expectations/pharmacy";
+    for (path, key, status) in [
+        (PATH, &phil, 201),
+        (PATH, &pharmacy, 401),
+        (other, &phil, 401),
+        (other, &pharmacy, 201),
+    ] {
+        let end = both.expect("POST", path, Some(key), Some(r#"{"requestID":"a"}"#));
+        assert_eq!(end.summary().0, status, "{path}");
+    }
     let key = format!("Bearer {EXPECTATION_KEY}");
     let end = world.expect("POST", "/v1/expectations/other", Some(&key), None);
     assert_eq!(end.summary(), (404, "path_unknown", None));

@@ -46,6 +46,13 @@ const fn issued(at: i64, version: u32) -> Sent {
     }
 }
 
+/// A batch has one of these outcomes.
+const SETTLEMENTS: [&str; 3] = [
+    "settlement.paid",
+    "settlement.rejected",
+    "settlement.partially_accepted",
+];
+
 /// The rules again: what is said of `event` after `before` was claimed.
 fn rule(event: Sent, before: &[Sent]) -> Ordering {
     let has = |kind: &str| before.iter().any(|other| other.kind == kind);
@@ -74,7 +81,10 @@ fn rule(event: Sent, before: &[Sent]) -> Ordering {
             newer(&["prescription.issued"])
                 || before.iter().any(|other| other.version > event.version)
         }
-        kind => newer(&[kind]),
+        "prescription.email_delivered" | "prescription.email_failed" => {
+            newer(&["prescription.email_delivered", "prescription.email_failed"])
+        }
+        _ => newer(&SETTLEMENTS),
     };
     let never = match event.kind {
         "authorization.created" | "authorization.updated" | "authorization.voided" => {
@@ -83,12 +93,15 @@ fn rule(event: Sent, before: &[Sent]) -> Ordering {
         "authorization.rejected" => has("authorization.created"),
         "dispensing.completed" => has("dispensing.cancelled"),
         "dispensing.cancelled" => has("dispensing.completed"),
+        kind if SETTLEMENTS.contains(&kind) => {
+            SETTLEMENTS.iter().any(|other| *other != kind && has(other))
+        }
         _ => false,
     };
     let follows = match event.kind {
         "authorization.updated" | "authorization.voided" => Some("authorization.created"),
         "dispensing.cancelled" => Some("dispensing.started"),
-        "prescription.email_delivered" => Some("prescription.issued"),
+        "prescription.email_delivered" | "prescription.email_failed" => Some("prescription.issued"),
         _ => None,
     };
     if is_superseded {
@@ -114,7 +127,7 @@ fn place(progress: &mut Progress, life: Life, event: Sent) -> Ordering {
 }
 
 /// Whole lives, as they happen.
-const LIVES: [(Life, &[Sent]); 7] = [
+const LIVES: [(Life, &[Sent]); 9] = [
     (
         Life::Authorization,
         &[
@@ -161,7 +174,24 @@ const LIVES: [(Life, &[Sent]); 7] = [
         // A correction of an old version, sent late.
         &[issued(1, 10_000), issued(2, 20_000), issued(3, 10_001)],
     ),
+    (
+        Life::Prescription,
+        &[
+            issued(1, 10_000),
+            sent("prescription.email_failed", 2),
+            sent("prescription.email_delivered", 3),
+        ],
+    ),
     (Life::Settlement, &[sent("settlement.paid", 1)]),
+    (
+        Life::Settlement,
+        // They exclude each other: whichever comes second is out of sequence.
+        &[
+            sent("settlement.paid", 1),
+            sent("settlement.rejected", 2),
+            sent("settlement.partially_accepted", 3),
+        ],
+    ),
 ];
 
 /// Every order in which each event comes once or twice.

@@ -8,7 +8,8 @@ use rxgate::inbound::{Inbound, Received};
 use rxgate::machine::Gateway;
 use serde_json::{Value, json};
 
-use crate::driver::{End, START, World, bindings, secrets, settings};
+use crate::driver::{Ask, End, Fault, START, Take, World, bindings, secrets, settings};
+use crate::support::fixture;
 
 const TOKEN: &str = "path-token-0123456789abcdef";
 const PHIL_KEY: &str = "phil-callback-key-0123456789";
@@ -388,6 +389,8 @@ fn a_callback_without_its_request_id_is_a_bad_request_a_dead_letter_and_the_same
     for code in ["dead_lettered", "duplicate"] {
         let end = send(&mut world, &body, with(PHIL_KEY));
         assert_eq!((end.record.code, end.record.status), (code, 400));
+        // Flagged: an operator finds it in the log by its level, and among the dead letters.
+        assert_eq!(end.record.level == "error", code == "dead_lettered");
         let (status, answer) = answered(&end);
         assert_eq!((status, &answer["requestID"]), (400, &json!("")));
         assert_eq!(answer["metadata"]["responseType"], "RX_CALLBACK_ERROR");
@@ -434,6 +437,113 @@ fn the_authorization_is_the_bare_key_or_stands_behind_the_word_that_is_configure
         assert_eq!(answer["requestID"], "");
         assert_eq!(answer["metadata"]["referenceID"], "");
     }
+}
+
+/// The answer that is kept beside the fixtures, with the time of this one.
+fn kept_answer(name: &str, told: &Value) -> Value {
+    let mut kept: Value =
+        serde_json::from_slice(&fixture(&format!("phil-callback/answers/{name}.json"))).unwrap();
+    kept["metadata"]["responseTimestamp"] = told["metadata"]["responseTimestamp"].clone();
+    kept
+}
+
+#[test]
+fn what_is_too_large_not_stored_or_of_a_faulty_source_is_answered_in_phils_form_too() {
+    let source = phil(&json!({}));
+    let inbound = |received| Inbound {
+        method: "POST",
+        source: "it",
+        path: None,
+        address: None,
+        received,
+        url: None,
+        signature: Some(PHIL_KEY),
+        more: &[],
+        content_type: None,
+        traceparent: None,
+        body: RawBody::new(b""),
+    };
+    let mut sound = world(&source);
+    let flight = sound.begin_with(inbound(Received::TooLarge), START);
+    let (status, told) = answered(&sound.finish(flight));
+    assert_eq!(status, 413);
+    assert_eq!(told, kept_answer("too_large", &told));
+    for received in [Received::Overloaded, Received::Incomplete] {
+        let flight = sound.begin_with(inbound(received), START);
+        let (status, told) = answered(&sound.finish(flight));
+        assert!(status == 503 || status == 400, "{status}");
+        assert_eq!(told["error"]["type"], "OTHER");
+        assert_eq!(told["requestID"], "");
+    }
+    let mut strange = inbound(Received::Complete);
+    strange.path = Some("anything");
+    let flight = sound.begin_with(strange, START);
+    let (status, told) = answered(&sound.finish(flight));
+    assert_eq!((status, &told["error"]["type"]), (404, &json!("OTHER")));
+
+    // The queue stands behind an origin, but not behind a store that fails and a queue that fails.
+    let mut failing = world(&source);
+    failing.asks = [Ask::Fails(Fault::Before), Ask::Fails(Fault::Before)].into();
+    failing.sends = [Take::Fails(Fault::Before)].into();
+    let (status, told) = answered(&send(&mut failing, &callback("CONFIRMED"), with(PHIL_KEY)));
+    assert_eq!(status, 503);
+    assert_eq!(told, kept_answer("unavailable", &told));
+
+    let faulty = config(&phil(&json!({ "dedupe_window_days": 0 })));
+    assert_eq!(faulty.faults.len(), 1);
+    let mut faulty = World::of(Gateway::new(faulty, &[9; 32]));
+    let end = send(&mut faulty, &callback("CONFIRMED"), with(PHIL_KEY));
+    assert_eq!(end.record.code, "source_misconfigured");
+    let (status, told) = answered(&end);
+    assert_eq!(status, 503);
+    assert_eq!(told, kept_answer("unavailable", &told));
+}
+
+#[test]
+fn basic_stands_for_a_signature_and_the_zone_of_the_source_for_a_times() {
+    let source = evitalrx(&json!({
+        "path_tokens": null, "basic": [{ "id": "b", "secret": "PORTAL_BASIC" }], "zone": "+00:00",
+    }));
+    let mut world = world(&source);
+    let body = ACCEPT.replace(
+        r#""delivery_type""#,
+        r#""payment_date":"2026-06-25 10:00:00","delivery_type""#,
+    );
+    // `printf %s portal:portal-password-0123 | base64`, and one letter more.
+    for (header, code) in [
+        (None, "signature_missing"),
+        (
+            Some("Basic cG9ydGFsOnBvcnRhbC1wYXNzd29yZC0wMTI0"),
+            "signature_mismatch",
+        ),
+        (
+            Some("Bearer cG9ydGFsOnBvcnRhbC1wYXNzd29yZC0wMTIz"),
+            "signature_malformed",
+        ),
+        (
+            Some("Basic cG9ydGFsOnBvcnRhbC1wYXNzd29yZC0wMTIz"),
+            "delivered",
+        ),
+    ] {
+        let brought = Brought {
+            header,
+            ..Brought::default()
+        };
+        assert_eq!(
+            send(&mut world, &body, brought).record.code,
+            code,
+            "{header:?}"
+        );
+    }
+    let event = last(&world);
+    assert_eq!(
+        (&event["rxauth"], &event["rxkeyid"]),
+        (&json!("token"), &json!("b"))
+    );
+    assert!(
+        event["data"].to_string().contains("2026-06-25T10:00:00"),
+        "{event}"
+    );
 }
 
 #[test]

@@ -148,6 +148,7 @@ test("a created hangs for 8 s, its voided passes it: the receiver ends in the ri
   const vars = settings(origin.port, { destination: { url: `http://127.0.0.1:${holdUp.port}/rxgate` } });
   const raced = await startWorkerd({ vars, platform });
   const authorization_id = unique("auth");
+  const before = receiver.store.count();
   const [created, voided] = ["authorization.created", "authorization.voided"].map((type) => osigu.event(type, { data: { authorization_id } }));
   const first = osigu.send(raced.hook, created.body, { key: KEY });
   await sleep(500);
@@ -157,8 +158,16 @@ test("a created hangs for 8 s, its voided passes it: the receiver ends in the ri
   await sleep(2000);
   await platform.advance("rxgate-deliveries", 60_000);
   await until(() => raced.records().some(({ code, attempt }) => code === "withheld" && attempt === 1), { what: "the second attempt" });
+  // Both came: the created under a mark that was right when it was claimed, and with a lower sequence.
   const subject = `authorization/${authorization_id}`;
+  assert.equal(receiver.store.count(), before + 2);
+  const id = (type) => raced.records().find((record) => record.event_type === type && record.webhook_id).webhook_id;
+  const [approved, undone] = ["authorization.created", "authorization.voided"].map((type) => receiver.store.event(id(type)));
+  assert.deepEqual([approved, undone].map(({ type, rxordering }) => [type, rxordering]), [["rx.authorization.approved", "in_order"], ["rx.authorization.voided", "in_order"]]);
+  assert.ok(undone.sequence > approved.sequence);
   assert.equal(receiver.store.entity("/sources/osigu", subject).state, "voided");
+  const letters = await (await fetch(`${raced.url}/v1/dead-letters?code=withheld_superseded`, { headers: { authorization: `Bearer ${ADMIN_KEY}` } })).json();
+  assert.equal(letters.dead_letters.length, 1);
   await raced.kill();
   await holdUp.close();
 });

@@ -97,7 +97,7 @@ describe("behind a token in its path", () => {
     const body = order("order-accepted", id);
     const unknown = await post(`nobody/${TOKEN}`, body);
     assert.deepEqual(unknown, { status: 404, code: "source_unknown" });
-    for (const path of ["", "/", "/order-accepted", `/${TOKEN}x`, `/${TOKEN.slice(1)}`, `/order-accepted/${TOKEN}`, `/${PHIL_KEY}`, `?token=${TOKEN}`]) {
+    for (const path of ["", "/", "/order-accepted", `/${TOKEN}x`, `/${TOKEN.slice(1)}`, `/%${TOKEN.charCodeAt(0).toString(16)}${TOKEN.slice(1)}`, `/order-accepted/${TOKEN}`, `/${PHIL_KEY}`, `?token=${TOKEN}`]) {
       const count = recordsOf("portal").length;
       assert.deepEqual(await post(`portal${path}`, body), unknown, path);
       const record = await recordAfter("portal", count);

@@ -47,6 +47,7 @@ macro_rules! vectors {
 
 vectors! {
     rfc_2202_holds: "rfc2202_sha1.json", HmacKey::<Hmac<Sha1>>::of_any_length, 7;
+    rfc_4231_holds_for_sha_256: "rfc4231_sha256.json", HmacKey::<Hmac<Sha256>>::of_any_length, 7;
     rfc_4231_holds_for_sha_512: "rfc4231_sha512.json", HmacKey::<Hmac<Sha512>>::of_any_length, 6;
     wycheproof_holds_for_hmac_sha_1: "wycheproof_hmac_sha1.json", HmacKey::<Hmac<Sha1>>::of_any_length, 170;
     wycheproof_holds_for_hmac_sha_256: "wycheproof_hmac_sha256.json", HmacKey::<Hmac<Sha256>>::of_any_length, 174;
@@ -172,6 +173,36 @@ fn what_senders_publish_holds() {
         let mut changed = sent.clone();
         changed.body[0] ^= 1;
         changed.refused(&Mismatch);
+    }
+}
+
+#[test]
+fn each_preset_has_a_published_vector_or_says_that_there_is_none() {
+    let json = include_str!("../../../tests/fixtures/vectors/senders.json");
+    let file: Value = serde_json::from_str(json).unwrap();
+    let none: Vec<&str> = file["none published"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    let readme = include_str!("../../../README.md");
+    for preset in PRESETS {
+        let name = preset.name;
+        let published = cases(json).iter().any(|case| case["preset"] == name);
+        assert_ne!(published, none.contains(&name), "{name}");
+        // README's table says the same, and what can be replayed: what has no time that is signed.
+        let row = format!("| `{name}` | ");
+        let row = readme.lines().find(|line| line.starts_with(&row)).unwrap();
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        assert_eq!(cells[5].trim() == "none", !published, "{name}: {cells:?}");
+        let refused = cells[4].starts_with("refused");
+        assert!(refused || cells[4] == "**delivered as new**", "{name}");
+        assert_eq!(
+            refused,
+            preset.scheme.compile().unwrap().has_time(),
+            "{name}"
+        );
     }
 }
 
