@@ -294,6 +294,7 @@ impl Config {
             originals: Vec::new(),
             redacting: false,
             sender_headers: Vec::new(),
+            held: held(vars),
             faults,
             development: false,
             longest_window: Duration::from_secs(DEFAULT_WINDOW_DAYS * DAY),
@@ -390,6 +391,22 @@ impl Config {
     }
 }
 
+/// Whose keys are whose, as far as somebody is let in by them: the paths of the lists, and the secrets that they name.
+fn held(vars: &Map<String, Value>) -> Vec<(String, Vec<String>)> {
+    let lists = ["operator_keys", "expectation_keys", "keys"];
+    let of_table = |(name, table): (&String, &Value)| {
+        let given = lists.map(|list| (format!("{name}.{list}"), table.get(list).cloned()));
+        let given = given.into_iter().filter_map(|(path, keys)| {
+            let secret = |key: &Value| Some(key.get("secret")?.as_str()?.to_owned());
+            let keys = keys?;
+            Some((path, keys.as_array()?.iter().filter_map(secret).collect()))
+        });
+        given.collect::<Vec<_>>()
+    };
+    let lets_in = |(name, _): &(&String, &Value)| *name == "RXGATE" || name.starts_with("SOURCE_");
+    vars.iter().filter(lets_in).flat_map(of_table).collect()
+}
+
 struct Parser<'a> {
     secrets: &'a BTreeMap<String, String>,
     bindings: &'a Bindings,
@@ -399,6 +416,8 @@ struct Parser<'a> {
     redacting: bool,
     /// The headers of its sender.
     sender_headers: Vec<String>,
+    /// Lists of keys, and the names of the secrets in them.
+    held: Vec<(String, Vec<String>)>,
     faults: Vec<Fault>,
     development: bool,
     longest_window: Duration,

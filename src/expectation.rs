@@ -16,6 +16,7 @@ use crate::effect::{Answer, Done, Effect, Verdict};
 use crate::entity::{
     Agreed, EntityKey, ExpectReply, ExpectRequest, Expected, Objects, Reply, Request, Standing,
 };
+use crate::inbound::Received;
 use crate::machine::{Gateway, LAYOUT_OBJECT};
 use crate::operator::authorized;
 use crate::outcome::Level;
@@ -26,8 +27,6 @@ use crate::time::{Timestamp, to_text};
 
 /// The path of the API; the source's name follows.
 pub const EXPECTATIONS_PATH: &str = "/v1/expectations/";
-/// A longer body isn't read.
-pub const MAX_BODY_BYTES: usize = 8 * 1024;
 /// As in a callback. A hundred notices have to fit into one call of the platform's.
 const MAX_REQUEST_ID_CHARS: usize = 256;
 /// The caller's clock may be ahead of ours by so much.
@@ -50,7 +49,9 @@ pub struct Call<'a> {
     pub authorization: Option<&'a str>,
     /// Names and values, decoded.
     pub query: &'a [(String, String)],
-    /// `None`: there is none, or it is too long.
+    /// What became of the body.
+    pub received: Received,
+    /// `None`: there is none, or not all of it.
     pub body: Option<&'a str>,
 }
 
@@ -86,6 +87,12 @@ pub enum Ending {
     PathUnknown,
     /// Not by this method.
     MethodNotAllowed,
+    /// The body is longer than an id and a time.
+    BodyTooLarge,
+    /// It ended early or took too long.
+    BodyIncomplete,
+    /// There are too many bodies under way.
+    Overloaded,
     /// The source's settings are faulty.
     SourceMisconfigured,
     /// The object doesn't answer.
@@ -96,7 +103,7 @@ pub enum Ending {
 
 impl Ending {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Registered,
         Self::RegisteredBefore,
         Self::Met,
@@ -107,6 +114,9 @@ impl Ending {
         Self::Unauthorized,
         Self::PathUnknown,
         Self::MethodNotAllowed,
+        Self::BodyTooLarge,
+        Self::BodyIncomplete,
+        Self::Overloaded,
         Self::SourceMisconfigured,
         Self::StoreUnavailable,
         Self::ShardsChanged,
@@ -127,6 +137,9 @@ impl Ending {
             Self::Unauthorized        => (401, "unauthorized",           Warn),
             Self::PathUnknown         => (404, "path_unknown",           Warn),
             Self::MethodNotAllowed    => (405, "method_not_allowed",     Warn),
+            Self::BodyTooLarge        => (413, "body_too_large",         Warn),
+            Self::BodyIncomplete      => (503, "body_incomplete",        Warn),
+            Self::Overloaded          => (503, "overloaded",             Error),
             Self::SourceMisconfigured => (503, "source_misconfigured",   Error),
             Self::StoreUnavailable    => (503, "store_unavailable",      Error),
             Self::ShardsChanged       => (503, "shards_changed",         Error),
@@ -207,6 +220,32 @@ impl Notice {
     }
 }
 
+/// The source of that name, and what it says of expected callbacks. To who has no key, a source without any and one that there isn't are the same.
+fn expecting<'g>(
+    gateway: &'g Gateway,
+    source: &str,
+) -> Result<(&'g Source, &'g Expecting), Ending> {
+    match gateway.config().sources.get(source) {
+        None => Err(Ending::PathUnknown),
+        Some(None) => Err(Ending::SourceMisconfigured),
+        Some(Some(source)) => {
+            let expecting = source.expecting.as_ref().ok_or(Ending::PathUnknown)?;
+            Ok((source, expecting))
+        }
+    }
+}
+
+/// Whether a body is worth reading from who has this key.
+pub fn admits(
+    gateway: &Gateway,
+    source: &str,
+    authorization: Option<&str>,
+    now: Timestamp,
+) -> bool {
+    expecting(gateway, source)
+        .is_ok_and(|(_, expecting)| authorized(expecting.keys.usable(now), authorization).is_some())
+}
+
 impl Expectation {
     /// Takes a call.
     pub fn begin(gateway: &Gateway, call: Call<'_>, now: Timestamp) -> (Self, Effect) {
@@ -215,24 +254,18 @@ impl Expectation {
             began: now,
             record: Record::default(),
         };
-        let refused = match gateway.config().sources.get(call.source) {
-            // To who has no key, this and a source that there isn't are one.
-            None => Ending::PathUnknown,
-            Some(None) => Ending::SourceMisconfigured,
-            Some(Some(source)) => match &source.expecting {
-                None => Ending::PathUnknown,
-                Some(expecting) => {
-                    this.record.source = Some(source.id.clone());
-                    this.record.provider = Some(source.name());
-                    let usable = expecting.keys.usable(now);
-                    match authorized(usable, call.authorization) {
-                        Some(key) => {
-                            return this.authorized(gateway, source, expecting, key, call, now);
-                        }
-                        None => Ending::Unauthorized,
+        let refused = match expecting(gateway, call.source) {
+            Err(ending) => ending,
+            Ok((source, expecting)) => {
+                this.record.source = Some(source.id.clone());
+                this.record.provider = Some(source.name());
+                match authorized(expecting.keys.usable(now), call.authorization) {
+                    Some(key) => {
+                        return this.authorized(gateway, source, expecting, key, call, now);
                     }
+                    None => Ending::Unauthorized,
                 }
-            },
+            }
         };
         if gateway.config().bindings.rate_limit {
             this.state = State::Limiting(refused);
@@ -252,6 +285,16 @@ impl Expectation {
         now: Timestamp,
     ) -> (Self, Effect) {
         self.record.key_id = Some(key.as_str().to_owned());
+        let refused = match call.received {
+            _ if call.method != "POST" => None,
+            Received::TooLarge => Some(Ending::BodyTooLarge),
+            Received::Incomplete => Some(Ending::BodyIncomplete),
+            Received::Overloaded => Some(Ending::Overloaded),
+            Received::Complete | Received::PathUnknown => None,
+        };
+        if let Some(refused) = refused {
+            return self.end(refused, None, now);
+        }
         let read = match call.method {
             "POST" => of_body(call, source, now),
             "GET" | "DELETE" => of_query(call.query).map(|id| (id, now)),
@@ -597,7 +640,7 @@ fn reply(record: &mut Record, done: &Done<'_>) -> Option<Reply> {
 fn of_body(call: Call<'_>, source: &Source, now: Timestamp) -> Result<(String, Timestamp), String> {
     let problem = |text: &str| Err(text.to_owned());
     let Some(body) = call.body else {
-        return problem("the body is missing, or longer than 8 KiB");
+        return problem("the body is missing");
     };
     let Ok(members) = serde_json::from_str::<Map<String, Value>>(body) else {
         return problem("the body isn't a JSON object");

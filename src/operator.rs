@@ -413,6 +413,7 @@ impl Operator {
             parcel,
             opened: &opened,
             nonce: id.nonce(before),
+            is_first: before == 0,
             queued: gateway.config().bindings.has_queue(DELIVERIES),
         };
         let (machine, effect) = Machine::redeliver(gateway, redelivery, now);

@@ -50,12 +50,10 @@ impl Parser<'_> {
             return None;
         }
         let keys = self.keys(table, "expectation_keys", MIN_OPERATOR_KEY_BYTES);
-        for (path, name) in self.shared(table) {
+        for (path, name, other) in self.shared(table) {
             self.fault(
                 &path,
-                format!(
-                    "the secret {name} is one of the source's keys: whoever calls back has that one"
-                ),
+                format!("the secret {name} is in {other}, too: who has one of the two keys mustn't have the other"),
             );
         }
         let hours = self.integer(table, "callback_hours", 1..=MAX_HOURS);
@@ -86,15 +84,22 @@ impl Parser<'_> {
         })
     }
 
-    /// Expectation keys that are keys of the source as well: their paths, and the names of the secrets.
-    fn shared(&self, table: &Table<'_>) -> Vec<(String, String)> {
+    /// Expectation keys that let in elsewhere as well: their paths, the names of the secrets, and where else.
+    fn shared(&self, table: &Table<'_>) -> Vec<(String, String, String)> {
+        let own = table.at("expectation_keys");
         let keys = table.get("expectation_keys").and_then(|v| v.as_array());
         let keys = keys.into_iter().flatten().enumerate();
         let named = keys.filter_map(|(place, key)| {
             let name = key.get("secret")?.as_str()?;
             let secret = self.secrets.get(name)?;
-            let path = format!("{}[{place}].secret", table.at("expectation_keys"));
-            self.signs(table, secret).then(|| (path, name.to_owned()))
+            let holds = |names: &Vec<String>| {
+                let mut values = names.iter().filter_map(|name| self.secrets.get(name));
+                values.any(|value| value == secret)
+            };
+            let mut others = self.held.iter();
+            let (other, _) = others.find(|(path, names)| *path != own && holds(names))?;
+            let path = format!("{own}[{place}].secret");
+            Some((path, name.to_owned(), other.clone()))
         });
         named.collect()
     }

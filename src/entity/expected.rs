@@ -64,6 +64,15 @@ impl Expected {
     }
 }
 
+/// What came of looking for what is overdue: a page of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notices {
+    /// So many were met, and are noted as such.
+    pub met: u32,
+    /// What is to be sent.
+    pub notices: Vec<(EntityKey, Vec<u8>)>,
+}
+
 /// What an object can be asked about expectations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExpectRequest {
@@ -121,10 +130,16 @@ impl Condition {
     }
 }
 
-/// Whether the last word on a transfer came: what ends the effect of the notice.
+/// Whether the last word on a transfer came, and was handed over: what ends the effect of the notice. What was claimed and given back isn't there.
 pub(super) fn called_back(entity: &Entity) -> bool {
     let missing = Life::Transfer.number(CALLBACK_MISSING);
     missing.is_some_and(|number| entity.has_ended(Life::Transfer, number))
+}
+
+/// Until when a last word on a transfer may still be handed over; `None`: nobody is about to.
+pub(super) fn last_word_under_way(entity: &Entity, now: Timestamp) -> Option<Timestamp> {
+    let missing = Life::Transfer.number(CALLBACK_MISSING)?;
+    entity.may_end(Life::Transfer, missing, now)
 }
 
 pub(super) fn serve_expected<S: Store>(
@@ -174,12 +189,13 @@ pub(super) fn serve_expected<S: Store>(
 
 /// The notices to send now, a page of them. What was met meanwhile is noted as such, and isn't among them; the others stay pending until [`notified`], so that a send that
 /// fails, or that nobody hears the end of, is done again. A notice that is sent twice is delivered once: its claim sees to that.
-pub fn overdue<S: Store>(store: &S, now: Timestamp) -> Result<Vec<(EntityKey, Vec<u8>)>, S::Error> {
-    let mut notices = Vec::new();
+pub fn overdue<S: Store>(store: &S, now: Timestamp) -> Result<Notices, S::Error> {
+    let (mut met, mut notices) = (0, Vec::new());
     for (key, expected) in store.overdue(now, MAX_NOTICES)? {
         // A row that can't be read mustn't keep the others waiting: the notice's claim will say so.
-        let met = load(store, key).is_ok_and(|entity| called_back(&entity));
-        if met {
+        let came = load(store, key).is_ok_and(|entity| called_back(&entity));
+        if came {
+            met += 1;
             let expected = Expected {
                 standing: Standing::Met,
                 ..expected
@@ -189,17 +205,17 @@ pub fn overdue<S: Store>(store: &S, now: Timestamp) -> Result<Vec<(EntityKey, Ve
             notices.push((key, expected.notice));
         }
     }
-    Ok(notices)
+    Ok(Notices { met, notices })
 }
 
 /// These notices are in our queue.
-pub fn notified<S: Store>(store: &S, keys: &[EntityKey], now: Timestamp) -> Result<(), S::Error> {
-    for key in keys {
-        // It may have been deleted meanwhile.
+pub fn notified<S: Store>(store: &S, sent: &Notices, now: Timestamp) -> Result<(), S::Error> {
+    for (key, notice) in &sent.notices {
+        // It may have been deleted meanwhile, and announced anew: then it has another notice.
         let Some(mut expected) = store.expected(*key)? else {
             continue;
         };
-        if expected.standing == Standing::Pending {
+        if expected.standing == Standing::Pending && expected.notice == *notice {
             expected.standing = Standing::Notified;
             store.expect(*key, &expected, expected.at(now))?;
         }
@@ -299,19 +315,26 @@ impl ExpectReply {
     }
 }
 
-/// The keys that the shell hands back, sixteen bytes each.
-pub fn keys_of(bytes: &[u8]) -> Result<Vec<EntityKey>, WireCorrupt> {
-    let keys = bytes.chunks(16);
-    keys.map(|key| key.try_into().map(EntityKey).map_err(|_| WireCorrupt))
-        .collect()
-}
+impl Notices {
+    /// For the shell: how many were met, then of each notice the key, the length, the message. The shell hands all of it back once they are sent.
+    pub fn pack(&self) -> Vec<u8> {
+        let notices = self.notices.iter();
+        let writer = Writer::default().u32(self.met);
+        let pack =
+            |writer: Writer, (key, notice): &(EntityKey, Vec<u8>)| writer.raw(&key.0).block(notice);
+        notices.fold(writer, pack).done()
+    }
 
-/// Notices for the shell: of each the key, the length, the message.
-pub fn pack_notices(notices: &[(EntityKey, Vec<u8>)]) -> Vec<u8> {
-    let notices = notices.iter();
-    notices
-        .fold(Writer::default(), |writer, (key, notice)| {
-            writer.raw(&key.0).block(notice)
-        })
-        .done()
+    /// What [`pack`](Self::pack) packed.
+    pub fn unpack(packed: &[u8]) -> Result<Self, WireCorrupt> {
+        let mut reader = Reader::new(packed);
+        let met = reader.u32().ok_or(WireCorrupt)?;
+        let mut notices = Vec::new();
+        while reader.end().is_none() {
+            let key = reader.array().ok_or(WireCorrupt)?;
+            let notice = reader.block().ok_or(WireCorrupt)?;
+            notices.push((EntityKey(key), notice.to_vec()));
+        }
+        Ok(Self { met, notices })
+    }
 }

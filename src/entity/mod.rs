@@ -10,8 +10,8 @@ mod serve;
 mod wire;
 
 pub use expected::{
-    Condition, ExpectReply, ExpectRequest, Expected, MAX_NOTICES, Standing, keys_of, notified,
-    overdue, pack_notices,
+    Condition, ExpectReply, ExpectRequest, Expected, MAX_NOTICES, Notices, Standing, notified,
+    overdue,
 };
 pub use layout::{Agreed, Layout, LayoutRefused, LayoutRequest, Objects};
 pub use order::{

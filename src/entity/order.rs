@@ -113,10 +113,21 @@ impl Life {
         u8::try_from(place).ok()
     }
 
+    /// Whether one event of it ends the effect of another, by their numbers.
+    pub fn ends(self, ended: u8, number: u8) -> bool {
+        let node = self.nodes().get(usize::from(ended));
+        node.is_some_and(|node| node.ended_by & bit(number) != 0)
+    }
+
     /// Whether its events come in rounds, so that the same event in another round is another event.
     pub fn has_rounds(self) -> bool {
         self.nodes().iter().any(|node| node.counts)
     }
+}
+
+/// The set of this node alone; of no node the empty one.
+fn bit(number: u8) -> u16 {
+    1u16.checked_shl(number.into()).unwrap_or(0)
 }
 
 /// No life has more ranks.
@@ -141,6 +152,8 @@ pub struct Node {
     pub late_after: u16,
     /// Whether it begins a round.
     pub counts: bool,
+    /// Whether it is a word of ours, on what was handed over: what was only claimed before it doesn't count.
+    pub is_ours: bool,
 }
 
 /// The sender's sequence has it nowhere in this life.
@@ -162,6 +175,7 @@ const fn node(
         never_after,
         late_after: 0,
         counts: false,
+        is_ours: false,
     }
 }
 
@@ -258,8 +272,9 @@ const ORDER_PICKUP: [Node; 11] = {
 /// The name of the gateway's own notice in the life of a transfer.
 pub const CALLBACK_MISSING: &str = "callback_missing";
 
-/// "Partner returns responseType as RECEIVED. After some time, partner calls with responseType as CONFIRMED", or ERROR; "PHIL will wait for 4 hours". The first final word counts. A confirmation
-/// that was never told to have been received isn't early: the receipt is the answer to the request, and need not come as a callback.
+/// "Partner returns responseType as RECEIVED. After some time, partner calls with responseType as CONFIRMED", or ERROR; "PHIL will wait for 4 hours". The first final word counts, and the
+/// first after our notice ends what that assumes. A confirmation that was never told to have been received isn't early: the receipt is the answer to the request, and need not come
+/// as a callback.
 #[rustfmt::skip]
 const TRANSFER: [Node; 4] = {
     const CONFIRMED: u16 = 1 << 1;
@@ -272,7 +287,8 @@ const TRANSFER: [Node; 4] = {
         node("CONFIRMED",      2, 0, ERROR,             0) },
         Node { late_after: MISSING, ..
         node("ERROR",          2, 0, CONFIRMED,         0) },
-        node(CALLBACK_MISSING, 3, 0, CONFIRMED | ERROR, 0),
+        Node { is_ours: true, ..
+        node(CALLBACK_MISSING, 3, 0, CONFIRMED | ERROR, 0) },
     ]
 };
 
@@ -281,6 +297,8 @@ const TRANSFER: [Node; 4] = {
 pub struct Progress {
     /// The nodes that have been claimed; in a life with rounds, in this one.
     seen: u16,
+    /// The nodes that have been handed over, in any round: to the origin, a queue, or the dead letters.
+    settled: u16,
     /// The newest instant of each rank.
     newest: [Timestamp; RANKS],
     /// The highest version.
@@ -298,7 +316,7 @@ pub struct Placed {
     pub ordering: Ordering,
     /// The round that it is of. The same event in another round is another event.
     pub round: u16,
-    /// Whether what was decided of the entity's state before counts no more: it begins a round.
+    /// Whether what was decided of the entity's state before counts no more: it begins a round, or says that nothing was handed over.
     pub begins: bool,
     /// Whether it may decide the entity's state.
     pub decides: bool,
@@ -321,7 +339,11 @@ impl Progress {
                 decides: true,
             };
         };
-        let before = self.seen;
+        let before = match (node.is_ours, life.has_rounds()) {
+            (true, _) => self.settled,
+            (false, true) => self.seen,
+            (false, false) => self.seen | self.settled,
+        };
         let newest = self.newest.get_mut(usize::from(node.rank));
         let older = match newest {
             Some(newest) => {
@@ -334,10 +356,10 @@ impl Progress {
         let outdated = version != 0 && version < self.version;
         let has_any = |nodes: u16| nodes & before != 0;
         let ended = has_any(node.ended_by) && (node.ended_once == 0 || has_any(node.ended_once));
-        let ordering = if has_any(node.late_after) {
-            Ordering::Late
-        } else if ended || older || outdated {
+        let ordering = if ended || older || outdated {
             Ordering::Superseded
+        } else if has_any(node.late_after) {
+            Ordering::Late
         } else if node.never_after == EVER || has_any(node.never_after) {
             Ordering::OutOfSequence
         } else if node.follows != 0 && !has_any(node.follows) {
@@ -352,15 +374,19 @@ impl Progress {
             // What it follows stays: coming twice, it isn't early the second time.
             self.seen &= node.follows;
         }
+        let overrules = node.is_ours && sound;
+        if overrules {
+            self.seen &= self.settled;
+        }
         if sound || !node.counts {
-            self.seen |= 1u16.checked_shl(number.into()).unwrap_or(0);
+            self.seen |= bit(number);
         }
         self.round = round;
         self.last = number.saturating_add(1);
         Placed {
             ordering,
             round,
-            begins,
+            begins: begins || overrules,
             decides: ordering != Ordering::Superseded
                 && (ordering != Ordering::OutOfSequence || !life.has_rounds()),
         }
@@ -401,10 +427,15 @@ impl Progress {
         }
     }
 
-    /// Whether something was taken in that ends the effect of this event.
+    /// This event was handed over.
+    pub fn settle(&mut self, number: u8) {
+        self.settled |= bit(number);
+    }
+
+    /// Whether something was handed over that ends the effect of this event.
     pub fn has_ended(&self, life: Life, number: u8) -> bool {
         let node = life.nodes().get(usize::from(number));
-        node.is_some_and(|node| self.seen & node.ended_by != 0)
+        node.is_some_and(|node| self.settled & node.ended_by != 0)
     }
 
     /// How many rounds have begun.
@@ -421,6 +452,7 @@ impl Progress {
         if other.round >= self.round {
             self.seen |= other.seen;
         }
+        self.settled |= other.settled;
         if theirs {
             self.round = other.round;
             self.last = other.last;
@@ -434,6 +466,7 @@ impl Progress {
     pub(super) fn write(&self, writer: Writer) -> Writer {
         let writer = writer
             .u16(self.seen)
+            .u16(self.settled)
             .u32(self.version)
             .u16(self.round)
             .u8(self.last);
@@ -442,8 +475,11 @@ impl Progress {
             .fold(writer, |writer, at| writer.i64(at.0))
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let (seen, version) = (reader.u16()?, reader.u32()?);
+    /// A row that doesn't say what was handed over is taken at its word for all that it has seen.
+    pub(super) fn read(reader: &mut Reader<'_>, says_settled: bool) -> Option<Self> {
+        let seen = reader.u16()?;
+        let settled = if says_settled { reader.u16()? } else { seen };
+        let version = reader.u32()?;
         let (round, last) = (reader.u16()?, reader.u8()?);
         let mut newest = [Timestamp::default(); RANKS];
         for at in &mut newest {
@@ -451,6 +487,7 @@ impl Progress {
         }
         Some(Self {
             seen,
+            settled,
             newest,
             version,
             round,

@@ -19,10 +19,10 @@ pub const MAX_LEASED: usize = 256;
 /// A lapsed lease is kept for so long, for its holder to commit late if nobody has taken the event since.
 const LAPSED_KEPT: Duration = Duration::from_secs(60);
 
-/// Version 1 had no progress.
-const VERSION: u8 = 2;
-const HEAD_BYTES: usize = 85;
-const ENTRY_BYTES: usize = 33;
+/// Version 1 had no progress, version 2 didn't say of a lease what it is for.
+const VERSION: u8 = 3;
+const HEAD_BYTES: usize = 87;
+const ENTRY_BYTES: usize = 34;
 
 /// Proves that a lease is the newest for its event. Also the event's `sequence`: one number, always rising, see DESIGN.md §4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,7 +148,8 @@ pub struct Row<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
-    Leased,
+    /// With the event's number in its life.
+    Leased(u8),
     Committed(Receipt),
     /// Queued, and a message of it holds a lease until this instant.
     Attempting(Timestamp),
@@ -186,7 +187,7 @@ impl Entry {
     /// When its lease ends, if it has one.
     fn lease(&self) -> Option<Timestamp> {
         match self.status {
-            Status::Leased => Some(self.until),
+            Status::Leased(_) => Some(self.until),
             Status::Attempting(until) => Some(until),
             Status::Committed(_) => None,
         }
@@ -206,8 +207,8 @@ impl Entry {
             return None;
         }
         match (self.status, claimant) {
-            (Status::Leased, Claimant::Message(fence)) if fence == self.fence => None,
-            (Status::Leased, _) => Some(in_flight(self.until)),
+            (Status::Leased(_), Claimant::Message(fence)) if fence == self.fence => None,
+            (Status::Leased(_), _) => Some(in_flight(self.until)),
             (Status::Committed(Receipt::Queued), Claimant::Message(_)) => None,
             (Status::Committed(receipt), _) => Some(duplicate(receipt)),
             (Status::Attempting(_), Claimant::Sender) => Some(duplicate(Receipt::Queued)),
@@ -242,7 +243,7 @@ impl Entity {
             if row.number == 0 {
                 entity.read_head(&mut reader)
             } else {
-                read_entries(&mut reader, &mut entity.older)
+                read_entries(&mut reader, VERSION, &mut entity.older)
             }
             .ok_or(RowCorrupt)?;
         }
@@ -251,7 +252,7 @@ impl Entity {
 
     fn read_head(&mut self, reader: &mut Reader<'_>) -> Option<()> {
         let version = reader.u8()?;
-        if version != VERSION && version != 1 {
+        if version == 0 || version > VERSION {
             return None;
         }
         self.moved = reader.u8()? & 1 == 1;
@@ -262,12 +263,12 @@ impl Entity {
             at: Timestamp(reader.i64()?),
             ..Step::default()
         };
-        if version == VERSION {
-            self.progress = Progress::read(reader)?;
+        if version > 1 {
+            self.progress = Progress::read(reader, version > 2)?;
         }
         self.expires = Timestamp(reader.i64()?);
         self.last_page = reader.u32()?;
-        read_entries(reader, &mut self.head)
+        read_entries(reader, version, &mut self.head)
     }
 
     /// Takes the event for the caller, unless it is committed or held by somebody else. `Granted` is the only answer after which the entity has to be saved.
@@ -328,10 +329,16 @@ impl Entity {
             };
         }
         self.head.retain(|entry| entry.event != event);
+        // What stands at no place of a life is nothing to it.
+        let node = if life == Life::None { u8::MAX } else { node };
         let lapses = now.after(request.lease);
         let (status, until) = match request.claimant {
-            Claimant::Sender => (Status::Leased, lapses),
-            Claimant::Message(_) => (Status::Attempting(lapses), lapses.after(request.window)),
+            Claimant::Sender => (Status::Leased(node), lapses),
+            Claimant::Message(_) => {
+                // It is in our queue: handed over, whatever comes of this attempt.
+                self.progress.settle(node);
+                (Status::Attempting(lapses), lapses.after(request.window))
+            }
         };
         self.head.push(Entry {
             event,
@@ -364,20 +371,25 @@ impl Entity {
         if let Some(entry) = self.find(event) {
             let settled = entry.fence == fence && entry.status == Status::Committed(receipt);
             // The message was faster than the commit of the request that sent it.
-            let overtaken =
-                receipt == Receipt::Queued && entry.fence > fence && entry.status != Status::Leased;
+            let overtaken = receipt == Receipt::Queued
+                && entry.fence > fence
+                && !matches!(entry.status, Status::Leased(_));
             if settled || overtaken {
                 return Ok(false);
             }
         }
         let entry = self.held(event, fence, now)?;
         // While it was attempted it was said to be remembered a lease longer: the edge cache, and a copy on an older page, go by that.
-        let said = match entry.status {
-            Status::Attempting(_) => entry.until,
-            _ => now,
+        let (said, node) = match entry.status {
+            Status::Attempting(_) => (entry.until, None),
+            Status::Leased(node) => (now, Some(node)),
+            Status::Committed(_) => (now, None),
         };
         entry.status = Status::Committed(receipt);
         entry.until = now.after(window).max(said);
+        if let Some(node) = node {
+            self.progress.settle(node);
+        }
         self.expires = self.expires.max(now.after(window));
         Ok(true)
     }
@@ -482,9 +494,19 @@ impl Entity {
         self.moved
     }
 
-    /// Whether something was claimed that ends the effect of this event of its life.
+    /// Whether something was handed over that ends the effect of this event of its life.
     pub fn has_ended(&self, life: Life, number: u8) -> bool {
         self.progress.has_ended(life, number)
+    }
+
+    /// When nobody hands over any more what would end the effect of this event of its life; `None` if nobody does now.
+    pub fn may_end(&self, life: Life, number: u8, now: Timestamp) -> Option<Timestamp> {
+        let ends = |entry: &&Entry| matches!(entry.status, Status::Leased(node) if life.ends(number, node));
+        let leased = self.head.iter().filter(ends);
+        leased
+            .map(|entry| entry.until)
+            .filter(|until| now < *until)
+            .max()
     }
 
     /// When the last running lease ends, if there is one.
@@ -527,28 +549,30 @@ impl Entity {
             }
         }
         self.head
-            .retain(|entry| entry.status != Status::Leased || now < entry.until);
+            .retain(|entry| !matches!(entry.status, Status::Leased(_)) || now < entry.until);
     }
 
     /// Drops from the head what no longer counts, since the head is about to be written anyway.
     fn forget(&mut self, now: Timestamp) {
         self.head.retain(|entry| {
             now < match entry.status {
-                Status::Leased => entry.until.after(LAPSED_KEPT),
+                Status::Leased(_) => entry.until.after(LAPSED_KEPT),
                 Status::Committed(_) | Status::Attempting(_) => entry.until,
             }
         });
     }
 }
 
-fn read_entries(reader: &mut Reader<'_>, entries: &mut Vec<Entry>) -> Option<()> {
+/// Only what is leased is written otherwise by another version, and that stands in the head.
+fn read_entries(reader: &mut Reader<'_>, version: u8, entries: &mut Vec<Entry>) -> Option<()> {
     let count = reader.u16()?;
     entries.reserve(usize::from(count));
     for _ in 0..count {
         entries.push(Entry {
             event: EventHash(reader.array()?),
             status: match reader.u8()? {
-                0 => Status::Leased,
+                0 if version < 3 => Status::Leased(u8::MAX),
+                0 => Status::Leased(reader.u8()?),
                 ATTEMPTING => Status::Attempting(Timestamp(reader.i64()?)),
                 code => Status::Committed(Receipt::from_u8(code)?),
             },
@@ -567,7 +591,7 @@ fn write_entries(writer: Writer, entries: &[Entry]) -> Writer {
         .fold(writer.u16(count), |writer, entry| {
             let writer = writer.raw(&entry.event.0);
             match entry.status {
-                Status::Leased => writer.u8(0),
+                Status::Leased(node) => writer.u8(0).u8(node),
                 Status::Committed(receipt) => writer.u8(receipt as u8),
                 Status::Attempting(until) => writer.u8(ATTEMPTING).i64(until.0),
             }

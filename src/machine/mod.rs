@@ -196,6 +196,8 @@ pub(crate) struct Redelivery<'a> {
     pub(crate) opened: &'a Opened,
     /// Names this redelivery.
     pub(crate) nonce: Nonce,
+    /// Whether it is the letter's first.
+    pub(crate) is_first: bool,
     /// Whether there is a queue to go by.
     pub(crate) queued: bool,
 }
@@ -444,7 +446,8 @@ impl Machine {
         }
     }
 
-    /// Sends a dead letter on its way again: by our queue, or to its origin at once. It goes around the claim that made it a dead letter, under a nonce of its own.
+    /// Sends a dead letter on its way again: by our queue, or to its origin at once. It goes around the claim that made it a dead letter, under a nonce of its own. What was
+    /// refused since nobody expected it was never claimed as the event that it is: the first time it is claimed as that, so that it isn't delivered once more if it comes again.
     pub(crate) fn redeliver(
         gateway: &Gateway,
         redelivery: Redelivery<'_>,
@@ -454,11 +457,14 @@ impl Machine {
             mut parcel,
             opened,
             nonce,
+            is_first,
             queued,
         } = redelivery;
         parcel.nonce = Some(nonce);
         parcel.claimed = None;
-        parcel.label.reason = None;
+        let unclaimed = Some(Reason::ExpectationUnknown);
+        let is_unclaimed = is_first && parcel.label.reason == unclaimed;
+        parcel.label.reason = unclaimed.filter(|_| is_unclaimed);
         let facts = Facts {
             received_at: now,
             deadline: now.after(DEADLINE),

@@ -235,6 +235,7 @@ fn pend(
 ) -> Pending {
     facts.record.key_id = Some(verified.proof().key.as_str().to_owned());
     facts.record.skew_seconds = verified.proof().stale_by;
+    let is_unclaimed = parcel.label.reason == Some(Reason::ExpectationUnknown);
     parcel.label = Label::default();
     let scratch = Scratch::default();
     let context = Context {
@@ -298,8 +299,8 @@ fn pend(
     facts.record.webhook_id.clone_from(&parcel.label.webhook_id);
     let (entity, event, fence) = match (parcel.claimed, parcel.nonce) {
         (Some(claimed), _) => (claimed.entity, claimed.event, claimed.fence),
-        (None, Some(nonce)) => (entity, EventHash::redelivery(&digest, &nonce.0), Fence(0)),
-        (None, None) => (entity, EventHash::of(&digest), Fence(0)),
+        (None, Some(nonce)) if !is_unclaimed => (entity, EventHash::redelivery(&digest, &nonce.0), Fence(0)),
+        (None, _) => (entity, EventHash::of(&digest), Fence(0)),
     };
     facts.record.entity = Some(hex(&entity.0));
     // Remembered for longer than any message of it can be in a queue.

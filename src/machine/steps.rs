@@ -257,8 +257,10 @@ impl Facts {
             round: 0,
             deduped: false,
         };
-        if let (Goods::Event(place, _), Some(Target::Origin(_))) =
+        let is_asked = pending.condition.is_some() && has_own_queue(gateway);
+        if let (Goods::Event(place, _), Some(to)) =
             (&pending.goods, place.map(|destination| &destination.to))
+            && (is_asked || matches!(to, Target::Origin(_)))
         {
             // Our consumer claims it: then the store may be able to tell.
             self.record.destination = gateway.destination(*place).map(|d| d.id.clone());
@@ -740,11 +742,17 @@ impl Facts {
         now: Timestamp,
     ) -> (Machine, Effect) {
         // The platform moves deliveries to the dead letters, too.
-        let kinds: &[Sealed] = match role {
-            Role::Deliver => &[Sealed::Delivery],
-            Role::Keep => &[Sealed::Letter, Sealed::Delivery],
+        let open = |what| prepare::open_parcel(gateway, &[what], frame);
+        let opened = match role {
+            Role::Deliver => open(Sealed::Delivery),
+            Role::Keep => open(Sealed::Letter).or_else(|| {
+                let (mut parcel, opened) = open(Sealed::Delivery)?;
+                // What it was a dead letter for before, if it was, isn't what it is one for now.
+                parcel.label.reason = None;
+                Some((parcel, opened))
+            }),
         };
-        let Some((parcel, opened)) = prepare::open_parcel(gateway, kinds, frame) else {
+        let Some((parcel, opened)) = opened else {
             return self.unreadable(gateway, role, Some(frame), now);
         };
         if role == Role::Keep {

@@ -182,7 +182,8 @@ fn read_callback<'a>(
     ];
     parts.extend(whole.as_deref().map(Some));
     let key = digest("phil-callback", &parts);
-    let entity = content.subject.clone();
+    // Of a type that isn't known nothing is claimed about the transfer, but it is about it.
+    let entity = Some(format!("transfer/{request_id}"));
     let at = responded.as_deref().and_then(Timestamp::parse_rfc3339);
     let step = kind.map_or_else(Step::default, |kind| step(kind, at.unwrap_or_default()));
     if context.phi.redacts() {

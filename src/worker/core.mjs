@@ -68,6 +68,12 @@ export class Core {
     return this.#call("admits", written, now) === 1;
   }
 
+  /// Whether a call's body is worth reading from who has this key.
+  admitsCall(source, authorization, now) {
+    const { written } = encoder.encodeInto(`${line(source)}\n${authorization}`, this.#memory().subarray(this.#input, this.#input + HEAD_BYTES));
+    return this.#call("admits_call", written, now) === 1;
+  }
+
   /// Takes a message of a queue; answers its first effect.
   attempt({ queue, body, attempts, sentAt }, now) {
     const { written } = encoder.encodeInto(line(queue), this.#memory().subarray(this.#input, this.#input + HEAD_BYTES));

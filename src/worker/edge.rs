@@ -250,6 +250,27 @@ struct Asked {
     query: Vec<(String, String)>,
     /// Only calls about expected callbacks have one.
     body: Option<String>,
+    /// What became of it.
+    #[serde(default)]
+    received: u8,
+}
+
+/// Whether a body is worth reading from who has this key: the source and the `authorization` header, from the input.
+#[wasm_bindgen]
+pub fn admits_call(head_len: u32, now: f64) -> u32 {
+    let gateway = GATEWAY.with_borrow(Rc::clone);
+    INPUT.with_borrow(|input| {
+        let head = input.get(..head_len as usize).unwrap_or_default();
+        let text = std::str::from_utf8(head).unwrap_or_default();
+        let (source, authorization) = text.split_once('\n').unwrap_or_default();
+        let authorization = Some(authorization);
+        u32::from(expectation::admits(
+            &gateway,
+            source,
+            authorization,
+            timestamp(now),
+        ))
+    })
 }
 
 /// Takes a call of an operator from the input, or one about callbacks that are waited for.
@@ -268,6 +289,7 @@ pub fn operate(len: u32, now: f64) -> u32 {
                     source,
                     authorization: asked.authorization.as_deref(),
                     query: &asked.query,
+                    received: Received::from_u8(asked.received).unwrap_or(Received::Complete),
                     body: asked.body.as_deref(),
                 };
                 let begun = Expectation::begin(&gateway, call, timestamp(now));

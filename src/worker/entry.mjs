@@ -25,7 +25,7 @@ const MOST_MS = 60_000;
 const FAULTS = [WebAssembly.RuntimeError, RangeError, TypeError];
 const HOOK = /^\/hooks\/([^/]+)(?:\/(.*))?$/;
 const OPERATORS = /^\/v1\//;
-const EXPECTATIONS = /^\/v1\/expectations\//;
+const EXPECTATIONS = /^\/v1\/expectations\/(.*)$/;
 /// An expectation is an id and a time.
 const MAX_EXPECTATION_BYTES = 8 * 1024;
 
@@ -128,7 +128,8 @@ async function handle(request, env, ctx) {
   if (pathname === "/healthz" || OPERATORS.test(pathname)) {
     const authorization = request.headers.get("authorization")?.slice(0, 8192) ?? null;
     const call = { method: request.method, path: pathname.slice(0, 1024), authorization, query: [...searchParams].slice(0, 16) };
-    const reads = EXPECTATIONS.test(pathname) && authorization !== null && request.method === "POST" && request.body;
+    const [, announced] = EXPECTATIONS.exec(call.path) ?? EMPTY;
+    const reads = announced !== undefined && authorization !== null && request.method === "POST" && request.body && core.admitsCall(announced, authorization, Date.now());
     const work = reads ? readAndOperate(request, call, env, ctx) : drive(core, core.operate(call, Date.now()), env, ctx);
     // What was begun is ended, whether the operator waits or not.
     ctx.waitUntil(work.catch(() => {}));
@@ -164,7 +165,7 @@ async function handle(request, env, ctx) {
   return work;
 }
 
-/// A call with a body: what is too long, or breaks off, is none.
+/// A call with a body, and what became of it.
 async function readAndOperate(request, call, env, ctx) {
   const room = enter();
   const inbound = { received: RECEIVED.complete, body: EMPTY };
@@ -172,7 +173,7 @@ async function readAndOperate(request, call, env, ctx) {
     await receive(request, MAX_EXPECTATION_BYTES, room, inbound);
     const body = inbound.received === RECEIVED.complete ? await new Blob(inbound.body).text() : undefined;
     const core = currentCore(env);
-    return await drive(core, core.operate({ ...call, body }, Date.now()), env, ctx);
+    return await drive(core, core.operate({ ...call, body, received: inbound.received }, Date.now()), env, ctx);
   } finally {
     leave(room);
   }
@@ -358,6 +359,8 @@ const STORE_FAULT = /^store_/;
 const WALK_REST_MS = 12 * 3600 * 1000;
 /// A notice that couldn't be sent is sent again after this.
 const AGAIN_MS = 60 * 1000;
+/// For sending a page of notices.
+const SEND_MS = 30 * 1000;
 
 /// The Durable Object: SQLite and one alarm, under the protocol in wasm.
 export class EntityObject extends DurableObject {
@@ -422,16 +425,17 @@ export class EntityObject extends DurableObject {
     try {
       const notices = this.#call((inner) => inner.overdue());
       const view = new DataView(notices.buffer, notices.byteOffset, notices.byteLength);
-      const [keys, bodies] = [[], []];
-      for (let at = 0; at < notices.length; ) {
+      const bodies = [];
+      for (let at = 4; at < notices.length; ) {
         const end = at + 20 + view.getUint32(at + 16);
-        keys.push(...notices.subarray(at, at + 16));
         bodies.push(notices.slice(at + 20, end));
         at = end;
       }
-      if (bodies.length === 0) return true;
-      await enqueueNotices(this.env, bodies);
-      this.#call((inner) => inner.notified(new Uint8Array(keys)));
+      // What is due though none of the page was met can't be read.
+      if (bodies.length === 0) return view.getUint32(0) > 0 || this.#due() !== 0;
+      const sent = await within(SEND_MS, this.ctx, () => enqueueNotices(this.env, bodies), () => ({ done: DONE.ok }));
+      if (sent.done !== DONE.ok) throw new Error("not sent");
+      this.#call((inner) => inner.notified(notices));
       log("info", JSON.stringify({ level: "info", code: "notices_sent", messages_sent: bodies.length }));
       return true;
     } catch {

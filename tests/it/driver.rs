@@ -930,6 +930,7 @@ impl World {
             source: path.strip_prefix(EXPECTATIONS_PATH).unwrap(),
             authorization,
             query: &query,
+            received: Received::Complete,
             body,
         };
         let (expectation, effect) = Expectation::begin(&self.gateway, call, self.now);
@@ -944,11 +945,11 @@ impl World {
         let mut sent = 0;
         for object in self.objects.values() {
             let due = overdue(object, self.now).unwrap();
-            if alarm == Alarm::DiesBefore || due.is_empty() {
+            if alarm == Alarm::DiesBefore || due.notices.is_empty() {
                 continue;
             }
-            sent += due.len();
-            for (_, body) in &due {
+            sent += due.notices.len();
+            for (_, body) in &due.notices {
                 self.queued.push(Sent {
                     queue: DELIVERIES.to_owned(),
                     body: body.clone(),
@@ -958,8 +959,7 @@ impl World {
                 });
             }
             if alarm == Alarm::Rings {
-                let keys: Vec<EntityKey> = due.iter().map(|(key, _)| *key).collect();
-                notified(object, &keys, self.now).unwrap();
+                notified(object, &due, self.now).unwrap();
             }
         }
         sent

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use rxgate::config::{Config, DELIVERIES};
-use rxgate::effect::Verdict;
-use rxgate::entity::{EntityKey, Expected, MAX_NOTICES, Request, Standing};
-use rxgate::expectation::Ending;
+use rxgate::effect::{Effect, Verdict};
+use rxgate::entity::{
+    EntityKey, Expected, MAX_NOTICES, Notices, Request, Standing, notified, overdue,
+};
+use rxgate::expectation::{self, Call, Ending, Expectation};
+use rxgate::inbound::Received;
 use rxgate::parcel::Reason;
 use serde_json::{Value, json};
 
 use crate::driver::{
-    Alarm, Ask, EXPECTATION_KEY, End, Fault, OPERATOR_KEYS, SENDER_SECRET, START, World, answers,
-    bindings, gateway_with, inbound, request_name, secrets, set, settings,
+    Alarm, Ask, EXPECTATION_KEY, End, Fault, Flight, OPERATOR_KEYS, SENDER_SECRET, START, Step,
+    Take, World, answers, bindings, gateway_with, inbound, request_name, secrets, set, settings,
 };
 
 const PATH: &str = "/v1/expectations/phil";
@@ -49,6 +52,7 @@ fn strict() -> World {
 
 trait Partner {
     fn callback(&mut self, id: &str, kind: &str) -> End;
+    fn begin_callback(&mut self, id: &str, kind: &str) -> Flight;
     fn asks(&mut self, method: &str, query: &str, body: Option<Value>) -> End;
     fn registers(&mut self, id: &str) -> End;
     fn state(&mut self, id: &str) -> String;
@@ -58,6 +62,11 @@ trait Partner {
 impl Partner for World {
     /// The pharmacy calls.
     fn callback(&mut self, id: &str, kind: &str) -> End {
+        let flight = self.begin_callback(id, kind);
+        self.finish(flight)
+    }
+
+    fn begin_callback(&mut self, id: &str, kind: &str) -> Flight {
         let body = json!({
             "requestID": id,
             "metadata": { "responseType": kind, "responseID": format!("{id}-{kind}"), "responseTimestamp": "2026-06-25T14:22:11Z" },
@@ -65,8 +74,7 @@ impl Partner for World {
         .to_string();
         let mut request = inbound(&body, SENDER_SECRET);
         request.source = "phil";
-        let flight = self.begin_with(request, self.now);
-        self.finish(flight)
+        self.begin_with(request, self.now)
     }
 
     fn asks(&mut self, method: &str, query: &str, body: Option<Value>) -> End {
@@ -180,6 +188,119 @@ fn a_notice_that_a_callback_overtakes_is_not_delivered() {
     assert_eq!(world.waiting(DELIVERIES), 0);
 }
 
+/// The origin is down, and so is the queue behind it: what came is given back.
+fn is_given_back(world: &mut World, id: &str, kind: &str) {
+    world.origin.extend([answers(500)]);
+    world.sends.extend([Take::Fails(Fault::Before)]);
+    let end = world.callback(id, kind);
+    assert_eq!(
+        (end.answer.status, end.record.code),
+        (502, "delivery_failed")
+    );
+    assert_eq!(end.record.release, None);
+}
+
+#[test]
+fn a_callback_that_was_given_back_meets_nothing_and_the_notice_goes_out() {
+    for kind in ["CONFIRMED", "ERROR"] {
+        let mut world = world();
+        world.registers("req-1");
+        is_given_back(&mut world, "req-1", kind);
+        assert_eq!(world.state("req-1"), "pending");
+        world.wait(4 * HOUR);
+        assert_eq!(world.alarms(Alarm::Rings), 1);
+        assert_eq!(world.consume().summary(), (ACK, "delivered"));
+        assert_eq!(world.types()[1], MISSED);
+        // It comes again at last.
+        assert_eq!(world.callback("req-1", kind).summary().1, "delivered");
+        let state = if kind == "ERROR" {
+            "failed"
+        } else {
+            "confirmed"
+        };
+        let told = world.types().pop().unwrap();
+        assert!(told.ends_with(&format!("late {state}")), "{told}");
+    }
+}
+
+#[test]
+fn a_callback_that_was_given_back_is_not_there_for_a_registration_after_it() {
+    let mut world = world();
+    is_given_back(&mut world, "req-1", "CONFIRMED");
+    assert_eq!(
+        world.registers("req-1").summary(),
+        (201, "expectation_registered", None)
+    );
+    assert_eq!(
+        world.callback("req-1", "CONFIRMED").summary().1,
+        "delivered"
+    );
+    assert_eq!(world.registers("req-1").summary().1, "expectation_met");
+}
+
+#[test]
+fn a_notice_waits_for_a_callback_that_is_being_delivered() {
+    for comes_through in [true, false] {
+        let mut world = world();
+        world.registers("req-1");
+        world.wait(4 * HOUR);
+        assert_eq!(world.alarms(Alarm::Rings), 1);
+        let notice = world.take(DELIVERIES);
+        let mut callback = world.begin_callback("req-1", "CONFIRMED");
+        while !matches!(callback.effect, Effect::Deliver(_)) {
+            callback = match world.step(callback) {
+                Step::Next(next) => next,
+                other => panic!("{other:?}"),
+            };
+        }
+        let waits = world.attempt_nth(&notice, 1);
+        assert_eq!(waits.summary().1, "in_flight");
+        if !comes_through {
+            world.origin.extend([answers(500)]);
+            world.sends.extend([Take::Fails(Fault::Before)]);
+        }
+        world.finish(callback);
+        let settled = world.attempt_nth(&notice, 2).summary();
+        let expected = if comes_through {
+            (ACK, "callback_met")
+        } else {
+            (ACK, "delivered")
+        };
+        assert_eq!(settled, expected);
+    }
+}
+
+#[test]
+fn a_callback_that_waits_in_our_queue_has_come() {
+    let mut world = world();
+    world.registers("req-1");
+    world.origin.extend([answers(500)]);
+    assert_eq!(world.callback("req-1", "CONFIRMED").summary().1, "enqueued");
+    assert_eq!(world.state("req-1"), "met");
+    world.wait(4 * HOUR);
+    assert_eq!(world.alarms(Alarm::Rings), 0);
+}
+
+#[test]
+fn after_the_notice_the_first_last_word_counts_and_the_next_is_superseded() {
+    let mut world = world();
+    world.registers("req-1");
+    world.wait(4 * HOUR);
+    world.alarms(Alarm::Rings);
+    world.consume();
+    for kind in ["CONFIRMED", "ERROR", "RECEIVED"] {
+        world.callback("req-1", kind);
+    }
+    assert_eq!(
+        world.types()[1..],
+        [
+            "rx.transfer.confirmed late confirmed",
+            "rx.transfer.failed superseded confirmed",
+            "rx.transfer.received superseded confirmed",
+        ]
+    );
+}
+
 #[test]
 fn a_callback_before_its_registration_meets_it_at_once() {
     let mut world = world();
@@ -203,6 +324,33 @@ fn registering_again_changes_nothing() {
     assert_eq!(again.record.rows_written, 0);
     world.callback("req-1", "CONFIRMED");
     assert_eq!(world.registers("req-1").summary().1, "expectation_met");
+}
+
+#[test]
+fn what_is_announced_anew_while_its_notice_is_sent_is_waited_for() {
+    let mut world = world();
+    world.registers("req-1");
+    world.wait(4 * HOUR);
+    let mut sent = Vec::new();
+    for (name, object) in &world.objects {
+        let notices = overdue(object, world.now).unwrap();
+        if !notices.notices.is_empty() {
+            sent.push((name.clone(), notices));
+        }
+    }
+    assert_eq!(sent.len(), 1);
+    assert_eq!(
+        world.asks("DELETE", "?requestID=req-1", None).summary().0,
+        200
+    );
+    assert_eq!(world.registers("req-1").summary().0, 201);
+    let (name, notices) = &sent[0];
+    let packed = Notices::unpack(&notices.pack()).unwrap();
+    assert_eq!(packed, *notices);
+    notified(&world.objects[name], &packed, world.now).unwrap();
+    assert_eq!(world.state("req-1"), "pending");
+    world.wait(4 * HOUR);
+    assert_eq!(world.alarms(Alarm::Rings), 1);
 }
 
 #[test]
@@ -355,7 +503,7 @@ fn nobody_without_the_key_learns_or_changes_anything() {
 fn what_is_wrong_with_a_call_is_said_by_the_name_of_the_field() {
     let mut world = world();
     for (body, problem) in [
-        (None, "the body is missing, or longer than 8 KiB"),
+        (None, "the body is missing"),
         (Some(json!([])), "the body isn't a JSON object"),
         (Some(json!({})), "requestID: is missing"),
         (
@@ -396,6 +544,47 @@ fn what_is_wrong_with_a_call_is_said_by_the_name_of_the_field() {
         assert_eq!(end.summary(), (400, "parameter_invalid", None), "{query}");
     }
     assert!(world.asked.is_empty());
+}
+
+#[test]
+fn a_body_that_is_not_all_here_is_said_to_be_and_asked_for_again_where_that_helps() {
+    let world = world();
+    let key = format!("Bearer {EXPECTATION_KEY}");
+    let ends = |received: Received, authorization: &str| {
+        let call = Call {
+            method: "POST",
+            source: "phil",
+            authorization: Some(authorization),
+            query: &[],
+            received,
+            body: None,
+        };
+        match Expectation::begin(&world.gateway, call, world.now).1 {
+            Effect::Answer(end) => (end.0.status, end.0.body, end.0.retry_after),
+            other => panic!("{other:?}"),
+        }
+    };
+    let coded = |status, code: &str, retry| (status, format!(r#"{{"code":"{code}"}}"#), retry);
+    for (received, expected) in [
+        (Received::Overloaded, coded(503, "overloaded", Some(5))),
+        (Received::Incomplete, coded(503, "body_incomplete", Some(5))),
+        (Received::TooLarge, coded(413, "body_too_large", None)),
+    ] {
+        assert_eq!(ends(received, &key), expected);
+        assert_eq!(ends(received, "Bearer no").0, 401);
+    }
+    assert!(
+        ends(Received::Complete, &key)
+            .1
+            .contains("the body is missing")
+    );
+    let admits = |source: &str, authorization| {
+        expectation::admits(&world.gateway, source, authorization, world.now)
+    };
+    assert!(admits("phil", Some(&key)));
+    assert!(!admits("phil", Some("Bearer no")));
+    assert!(!admits("phil", None));
+    assert!(!admits("other", Some(&key)));
 }
 
 #[test]
@@ -447,6 +636,21 @@ fn an_unexpected_callback_is_delivered_unless_the_source_says_otherwise() {
     let id = world.letters()[0].id;
     world.call("POST", &format!("/v1/dead-letters/{id}/redeliver"));
     assert_eq!(world.consume().summary(), (ACK, "delivered"));
+}
+
+#[test]
+fn with_require_expectation_an_unknown_type_about_an_announced_transfer_comes_through() {
+    let mut world = strict();
+    world.registers("req-1");
+    let end = world.callback("req-1", "SOMETHING_ELSE");
+    assert_eq!(end.summary().1, "delivered");
+    assert_eq!(world.types(), ["rx.unknown unknown -"]);
+    // It says nothing of the transfer.
+    assert_eq!(world.state("req-1"), "pending");
+    assert_eq!(
+        world.callback("req-1", "CONFIRMED").record.ordering,
+        Some("in_order")
+    );
 }
 
 #[test]
@@ -632,17 +836,46 @@ fn the_settings_say_what_is_wrong_with_them() {
         one(&set_to("dedupe", json!("kv")), bound),
         "SOURCE_PHIL.expectation_keys: needs dedupe = \"exact\": KV can't tell whether a callback came"
     );
-    let sent = json!([{ "id": "portal", "secret": "OPERATOR_KEY_1" }]);
+    let key = |secret: &str| json!([{ "id": "portal", "secret": secret }]);
+    let shared = |name: &str, other: &str| {
+        format!(
+            "SOURCE_PHIL.expectation_keys[0].secret: the secret {name} is in {other}, too: who has one of the two keys mustn't have the other"
+        )
+    };
     assert_eq!(
         one(
             &|vars| {
-                set(vars, "SOURCE_PHIL.keys", sent.clone());
-                set(vars, "SOURCE_PHIL.expectation_keys", sent.clone());
+                set(vars, "SOURCE_PHIL.keys", key("OPERATOR_KEY_2"));
+                set(vars, "SOURCE_PHIL.expectation_keys", key("OPERATOR_KEY_2"));
             },
             bound
         ),
-        "SOURCE_PHIL.expectation_keys[0].secret: the secret OPERATOR_KEY_1 is one of the source's keys: whoever calls back has that one"
+        shared("OPERATOR_KEY_2", "SOURCE_PHIL.keys")
     );
+    assert_eq!(
+        one(&set_to("expectation_keys", key("OPERATOR_KEY_1")), bound),
+        shared("OPERATOR_KEY_1", "RXGATE.operator_keys")
+    );
+    for (list, secret) in [
+        ("keys", "OPERATOR_KEY_2"),
+        ("expectation_keys", "EXPECTATION_KEY"),
+    ] {
+        let told = one(
+            &|vars| {
+                set(vars, "SOURCE_PHIL.expectation_keys", key(secret));
+                let mut other = vars["SOURCE_PHIL"].clone();
+                other["expectation_keys"] = key("OPERATOR_KEY_1X");
+                other[list] = key(secret);
+                if list == "keys" {
+                    other.as_object_mut().unwrap().remove("expectation_keys");
+                }
+                vars["SOURCE_OTHER"] = other;
+            },
+            bound,
+        );
+        let expected = shared(secret, &format!("SOURCE_OTHER.{list}"));
+        assert!(told.lines().any(|line| line == expected), "{told}");
+    }
     let short = json!([{ "id": "portal", "secret": "ORIGIN_TOKEN" }]);
     assert_eq!(
         one(&set_to("expectation_keys", short), bound),

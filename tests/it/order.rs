@@ -608,6 +608,7 @@ fn states(life: Life, events: &[(&str, u8, State)]) -> Vec<State> {
     let mut told = Vec::new();
     for (event, rank, state) in events {
         let placed = take(&mut progress, life, event);
+        progress.settle(number(life, event));
         if placed.begins {
             top = (0, top.1);
         }
@@ -724,12 +725,12 @@ fn transfer_rule(event: &str, before: &[&str]) -> Ordering {
     match event {
         "callback_missing" if has("CONFIRMED") || has("ERROR") => Ordering::Superseded,
         "callback_missing" => Ordering::InOrder,
-        // The notice was given.
-        _ if has("callback_missing") => Ordering::Late,
         "RECEIVED" if has("CONFIRMED") || has("ERROR") => Ordering::Superseded,
-        // The first final word counts.
+        // The first final word counts, before the notice and after.
         "CONFIRMED" if has("ERROR") => Ordering::Superseded,
         "ERROR" if has("CONFIRMED") => Ordering::Superseded,
+        // The notice was given.
+        _ if has("callback_missing") => Ordering::Late,
         _ => Ordering::InOrder,
     }
 }
@@ -744,6 +745,7 @@ fn every_interleaving_of_a_transfer_is_told_apart_as_the_rules_have_it() {
         let mut progress = Progress::default();
         for (place, kind) in kinds.iter().enumerate() {
             let told = take(&mut progress, life, kind).ordering;
+            progress.settle(number(life, kind));
             assert_eq!(
                 told,
                 transfer_rule(kind, &kinds[..place]),
@@ -782,6 +784,55 @@ fn the_first_final_word_on_a_transfer_decides_and_a_late_one_ends_the_assumption
     assert_eq!(told(&[received, missing]), State::Failed);
     assert_eq!(told(&[missing, received]), State::Failed);
     assert_eq!(told(&[missing, confirmed]), State::Confirmed);
+    assert_eq!(told(&[missing, confirmed, failed]), State::Confirmed);
+    assert_eq!(told(&[missing, failed, confirmed]), State::Failed);
+    assert_eq!(told(&[missing, confirmed, received]), State::Confirmed);
+}
+
+#[test]
+fn a_last_word_that_was_given_back_does_not_count_for_the_notice_nor_after_it() {
+    let life = Life::Transfer;
+    for word in ["CONFIRMED", "ERROR"] {
+        let mut progress = Progress::default();
+        take(&mut progress, life, word);
+        let missing = number(life, CALLBACK_MISSING);
+        assert!(!progress.has_ended(life, missing), "{word}");
+        let notice = take(&mut progress, life, CALLBACK_MISSING);
+        assert_eq!(notice.ordering, Ordering::InOrder, "{word}");
+        assert!(notice.begins && notice.decides, "{word}");
+        progress.settle(missing);
+        for after in ["CONFIRMED", "ERROR", "RECEIVED"] {
+            let mut progress = progress;
+            let late = take(&mut progress, life, after);
+            assert_eq!(late.ordering, Ordering::Late, "{word} {after}");
+        }
+        // Handed over after all: the first last word it is.
+        progress.settle(number(life, word));
+        assert!(progress.has_ended(life, missing), "{word}");
+        let other = if word == "ERROR" {
+            "CONFIRMED"
+        } else {
+            "ERROR"
+        };
+        let second = take(&mut progress, life, other);
+        assert_eq!(second.ordering, Ordering::Superseded, "{word}");
+        assert_eq!(
+            take(&mut progress, life, CALLBACK_MISSING).ordering,
+            Ordering::Superseded,
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn what_another_object_handed_over_is_handed_over() {
+    let life = Life::Transfer;
+    let mut theirs = Progress::default();
+    take(&mut theirs, life, "CONFIRMED");
+    theirs.settle(number(life, "CONFIRMED"));
+    let mut ours = Progress::default();
+    ours.merge(&theirs);
+    assert!(ours.has_ended(life, number(life, CALLBACK_MISSING)));
 }
 
 // ── rows from before there was an order ──
@@ -823,7 +874,7 @@ fn claim_of(event: u8, kind: &str) -> ClaimRequest {
 }
 
 #[test]
-fn a_row_of_version_1_is_read_and_written_as_version_2() {
+fn a_row_of_version_1_is_read_and_written_as_version_3() {
     let packed = version_1();
     assert_eq!(packed.len(), 44 - 10 + 2 * 33);
     let row = Row {
@@ -856,7 +907,7 @@ fn a_row_of_version_1_is_read_and_written_as_version_2() {
     };
     assert_eq!(granted, expected);
     let pages = entity.save();
-    assert_eq!(pages[0].packed[0], 2);
+    assert_eq!(pages[0].packed[0], 3);
     let row = Row {
         number: 0,
         packed: &pages[0].packed,
@@ -866,6 +917,40 @@ fn a_row_of_version_1_is_read_and_written_as_version_2() {
         Claim::Granted { ordering, .. } => assert_eq!(ordering, Ordering::Superseded),
         other => panic!("{other:?}"),
     }
+}
+
+/// A row as version 2 wrote it: a transfer that was confirmed, one event that was delivered and one that is leased.
+fn version_2() -> Vec<u8> {
+    let mut row = vec![2, 0];
+    row.extend(1_782_397_332_005_u64.to_be_bytes());
+    row.extend([3, 5]);
+    row.extend(1_782_397_331_780_i64.to_be_bytes());
+    row.extend([0, 2, 0, 0, 0, 0, 0, 0, 2]);
+    (0..4).for_each(|_| row.extend(0_i64.to_be_bytes()));
+    row.extend(1_783_002_132_000_i64.to_be_bytes());
+    row.extend([0, 0, 0, 0]);
+    row.extend(&version_1()[version_1().len() - 68..]);
+    row
+}
+
+#[test]
+fn a_row_of_version_2_is_read_and_what_it_has_seen_was_handed_over() {
+    let packed = version_2();
+    let read = |packed: &[u8]| Entity::load([Row { number: 0, packed }]);
+    let mut entity = read(&packed).unwrap();
+    let missing = number(Life::Transfer, CALLBACK_MISSING);
+    assert!(entity.has_ended(Life::Transfer, missing));
+    // Of a lease it doesn't say what for.
+    assert_eq!(entity.may_end(Life::Transfer, missing, START), None);
+    let in_flight = entity.claim(&claim_of(0xBB, "authorization.created"), START);
+    assert!(matches!(in_flight, Claim::InFlight { .. }), "{in_flight:?}");
+    let pages = entity.save();
+    assert_eq!(pages[0].packed[0], 3);
+    assert_eq!(read(&pages[0].packed).unwrap(), entity);
+    for len in 0..packed.len() {
+        assert!(read(&packed[..len]).is_err(), "{len}");
+    }
+    assert!(read(&[packed.as_slice(), &[0]].concat()).is_err());
 }
 
 #[test]

@@ -310,7 +310,12 @@ fn a_response_type_that_we_do_not_know_is_delivered_as_unknown() {
             (&json["type"], &json["rxeventtype"]),
             (&json!("rx.unknown"), &json!(other))
         );
-        assert_eq!((json.get("subject"), event.entity.as_deref()), (None, None));
+        // It is about a transfer, and says nothing of it.
+        let entity = Some("transfer/6a742tg3aof9f94t35270");
+        assert_eq!(
+            (json.get("subject"), event.entity.as_deref()),
+            (None, entity)
+        );
     }
 }
 
