@@ -299,7 +299,9 @@ fn pend(
     facts.record.webhook_id.clone_from(&parcel.label.webhook_id);
     let (entity, event, fence) = match (parcel.claimed, parcel.nonce) {
         (Some(claimed), _) => (claimed.entity, claimed.event, claimed.fence),
-        (None, Some(nonce)) if !is_unclaimed => (entity, EventHash::redelivery(&digest, &nonce.0), Fence(0)),
+        (None, Some(nonce)) if !is_unclaimed => {
+            (entity, EventHash::redelivery(&digest, &nonce.0), Fence(0))
+        }
         (None, _) => (entity, EventHash::of(&digest), Fence(0)),
     };
     facts.record.entity = Some(hex(&entity.0));

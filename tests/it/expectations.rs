@@ -633,9 +633,60 @@ fn an_unexpected_callback_is_delivered_unless_the_source_says_otherwise() {
     let taken = world.callback("req-1", "CONFIRMED");
     assert_eq!(taken.summary().1, "delivered");
     assert_eq!(world.state("req-1"), "met");
+    // It is delivered already. Who wants it once more has it redelivered once more.
+    let id = world.letters()[0].id;
+    let redeliver = format!("/v1/dead-letters/{id}/redeliver");
+    assert_eq!(world.call("POST", &redeliver).summary().0, 202);
+    assert_eq!(world.consume().summary(), (ACK, "duplicate"));
+    assert_eq!(world.call("POST", &redeliver).summary().0, 202);
+    assert_eq!(world.consume().summary(), (ACK, "delivered"));
+}
+
+#[test]
+fn what_nobody_expected_and_was_redelivered_is_not_delivered_again_when_it_comes_again() {
+    let mut world = strict();
+    world.callback("req-1", "CONFIRMED");
+    world.keep_letters();
     let id = world.letters()[0].id;
     world.call("POST", &format!("/v1/dead-letters/{id}/redeliver"));
-    assert_eq!(world.consume().summary(), (ACK, "delivered"));
+    world.origin.extend([answers(500)]);
+    let sent = world.take(DELIVERIES);
+    assert_eq!(world.attempt_nth(&sent, 1).summary().1, "delivery_failed");
+    assert_eq!(world.attempt_nth(&sent, 2).summary(), (ACK, "delivered"));
+    assert_eq!(world.registers("req-1").summary().1, "expectation_met");
+    assert_eq!(
+        world.callback("req-1", "CONFIRMED").summary(),
+        (200, "duplicate", None)
+    );
+}
+
+#[test]
+fn what_the_store_cannot_tell_of_is_asked_about_by_our_queue_before_it_goes_to_a_customers() {
+    let mut vars = vars();
+    set(&mut vars, "SOURCE_PHIL.require_expectation", json!(true));
+    set(
+        &mut vars,
+        "DESTINATION_ORIGIN",
+        json!({ "queue": "EVENTS" }),
+    );
+    for is_expected in [true, false] {
+        let mut world = World::bound(&vars, &[DELIVERIES, "EVENTS"]);
+        if is_expected {
+            world.registers("req-1");
+        }
+        world.asks.extend([Ask::Fails(Fault::Before)]);
+        let end = world.callback("req-1", "CONFIRMED");
+        assert_eq!(end.summary(), (200, "enqueued", None));
+        assert_eq!((world.waiting(DELIVERIES), world.waiting("EVENTS")), (1, 0));
+        let settled = world.consume().summary();
+        if is_expected {
+            assert_eq!(settled, (ACK, "enqueued"));
+            assert_eq!(world.waiting("EVENTS"), 1);
+        } else {
+            assert_eq!(settled, (ACK, "dead_lettered"));
+            assert_eq!(world.waiting("EVENTS"), 0);
+        }
+    }
 }
 
 #[test]

@@ -131,7 +131,9 @@ test("nobody without its key is told or changes anything", async () => {
     }
   }
   const long = await at.ask("POST", "", JSON.stringify({ requestID: "a".repeat(9000) }));
-  assert.deepEqual([long.status, long.code, long.problem], [400, "parameter_invalid", "the body is missing, or longer than 8 KiB"]);
+  assert.deepEqual([long.status, long.code], [413, "body_too_large"]);
+  // Without the key it isn't read.
+  assert.equal((await at.ask("POST", "", JSON.stringify({ requestID: "a".repeat(9000) }), "wrong")).code, "unauthorized");
 });
 
 test("a send that fails, or whose answer is lost, is done again, and delivered once", async () => {
@@ -174,6 +176,53 @@ test("a Worker that is killed while it sends a notice goes on after it is back, 
     assert.equal(told(id).length, 1, how);
     await back.worker.kill();
   }
+});
+
+test("more than a page goes out page by page, what can't be read holds nobody, and what was met or told of is forgotten", async () => {
+  const at = await start();
+  const [first, met] = ["first", "met"].map(unique);
+  await at.register(first);
+  await at.door("expect", { from: 1, to: 250 });
+  await at.door("sql", { statement: "UPDATE expected SET notice = 'no bytes', at = at - 1000 WHERE entity = (SELECT entity FROM expected ORDER BY at DESC LIMIT 1)" });
+  await at.register(met);
+  await at.callback(met);
+  await at.later();
+  await until(async () => (await at.door("expected")).pending === 1, { what: "the notices" });
+  const { rows, notified } = await at.door("expected");
+  assert.deepEqual([rows, notified], [251, 249]);
+  await at.platform.idle();
+  // All have the first one's notice.
+  assert.equal(told(first).length, 1);
+  assert.equal(told(met).length, 0);
+  await until(async () => (await at.door("alarm")).at > Date.now() + 30_000, { what: "the next alarm" });
+  assert.ok((await at.door("alarm")).at < Date.now() + 61_000, "what can't be read stays overdue");
+  await at.door("sql", { statement: "UPDATE expected SET at = at - 30 * 24 * 3600 * 1000" });
+  await at.door("sweep");
+  assert.deepEqual(await at.door("expected"), { rows: 1, pending: 1, notified: 0 });
+});
+
+test("an alarm that fails is rung again, and what it sent is delivered once", async () => {
+  const at = await start();
+  const id = unique("req");
+  await at.register(id);
+  await at.door("sql", { statement: "INSERT OR REPLACE INTO notes VALUES ('walks', 'no bytes')" });
+  await at.later();
+  await noticed(at);
+  await at.platform.idle();
+  assert.ok((await at.door("alarm")).at < Date.now() + 3601_000, "it is set");
+  await at.door("sql", { statement: "DELETE FROM notes WHERE name = 'walks'" });
+  await at.door("wake");
+  await until(async () => (await at.door("alarm")).at > Date.now() + 11 * HOUR_MS, { what: "its rest" });
+  assert.equal(told(id).length, 1);
+});
+
+test("what the object makes only for expectations isn't there where nobody expects anything", async () => {
+  const at = await start({ source: { require_expectation: true } });
+  await at.callback(unique("req"));
+  assert.equal((await at.ask("GET", "?requestID=a")).status, 404);
+  assert.equal((await at.ask("DELETE", "?requestID=a")).status, 404);
+  await at.worker.cron();
+  assert.deepEqual(await at.door("sql", { statement: "SELECT name FROM sqlite_master WHERE name LIKE 'expected%'" }), []);
 });
 
 test("an alarm that got lost is set again by the cron", async () => {

@@ -1,4 +1,4 @@
-// The Worker with a door to its objects: `/door/{object}/{what}` fills one at once, walks it, counts its rows and letters, moves the clock of what is expected; `/door/names` tells which objects were asked for.
+// The Worker with a door to its objects: `/door/{object}/{what}` fills one at once, walks it, counts its rows and letters, moves the clock of what is expected, runs any SQL; `/door/names` tells which objects were asked for.
 
 import production, { EntityObject as Production } from "../../../src/worker/entry.mjs";
 import * as glue from "../../../build/wasm/rxgate.js";
@@ -35,7 +35,7 @@ export class EntityObject extends Production {
   #inner;
   #cursors = [];
 
-  async door(what, { from, to, expires_in_ms }) {
+  async door(what, { from, to, expires_in_ms, statement }) {
     const { storage } = this.ctx;
     switch (what) {
       case "fill":
@@ -85,6 +85,8 @@ export class EntityObject extends Production {
         // As if so much time had passed for what is expected.
         storage.sql.exec("UPDATE expected SET at = at - ?", Number(expires_in_ms));
         return {};
+      case "sql":
+        return storage.sql.exec(statement).toArray();
       case "sleep":
         // As if the alarm had been lost.
         await storage.deleteAlarm();
