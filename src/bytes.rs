@@ -117,6 +117,13 @@ impl Writer {
     }
 }
 
+/// The name of a header, in lower case: a token of RFC 9110 (5.6.2). Not a crate's: theirs bring the table of all names that are known.
+pub(crate) fn header_name(text: &str) -> Option<String> {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let sound = !text.is_empty() && text.len() <= 65_535 && text.bytes().all(is_token);
+    sound.then(|| text.to_ascii_lowercase())
+}
+
 /// Lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits = |byte: &u8| [byte >> 4, byte & 15];

@@ -16,6 +16,7 @@ use crate::auth::{
     Authentication, Key, KeyFault, KeyId, Keyring, MAX_SEAL_KEYS, MIN_KEY_BYTES, SealKey,
     SealKeyFault, SealKeys, Stale, TimestampedHmac,
 };
+use crate::bytes::header_name;
 use crate::delivery::{
     Format, MAX_SIGNING_KEYS, PERMANENT_STATUSES, Pattern, Route, SigningKey, SigningKeyFault,
     SigningKeys, TargetFault, check_target,
@@ -261,6 +262,10 @@ pub struct Config {
     pub faults: Vec<Fault>,
 }
 
+/// The destination of a source that stands by itself.
+#[cfg(feature = "js")]
+pub const PACKAGE: &str = "package";
+
 impl Config {
     /// Reads the variables and secrets of the Worker.
     pub fn parse(
@@ -368,6 +373,40 @@ impl Config {
         config.faults = parser.faults;
         config.bindings = bindings;
         config
+    }
+
+    /// Reads one source's table by itself: its secrets, and no destination but [`PACKAGE`]. The paths of faults begin at the table.
+    #[cfg(feature = "js")]
+    pub fn source(
+        id: &str,
+        table: &Value,
+        secrets: &BTreeMap<String, String>,
+    ) -> Result<Source, Vec<Fault>> {
+        let bindings = Bindings {
+            queues: [DELIVERIES, DEAD_LETTERS].map(str::to_owned).to_vec(),
+            kv: true,
+            rate_limit: false,
+        };
+        let mut parser = Parser {
+            secrets,
+            bindings: &bindings,
+            originals: Vec::new(),
+            redacting: false,
+            sender_headers: Vec::new(),
+            held: Vec::new(),
+            faults: Vec::new(),
+            development: false,
+            longest_window: Duration::ZERO,
+        };
+        let (sources, destinations) = ([id.to_owned()], [PACKAGE.to_owned()]);
+        let name = "SOURCE";
+        let source = parser.source(name, id.to_owned(), table, &sources, &destinations);
+        let mut faults = parser.faults;
+        for fault in &mut faults {
+            let path = fault.path.strip_prefix(name).unwrap_or(&fault.path);
+            fault.path = path.trim_start_matches('.').to_owned();
+        }
+        source.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
     /// Adds what is wrong at `now`: a source all of whose keys are past their `not_after`.
@@ -1182,7 +1221,7 @@ impl Parser<'_> {
         let mut headers = Vec::new();
         for (name, secret) in map {
             let path = format!("{path}.{name}");
-            let Ok(parsed) = http::HeaderName::from_bytes(name.as_bytes()) else {
+            let Some(parsed) = header_name(name) else {
                 self.fault(&path, "isn't a header name");
                 continue;
             };
@@ -1233,7 +1272,7 @@ impl Parser<'_> {
                         format!("the secret {secret} can't be a header's value"),
                     );
                 }
-                Some(value) => headers.push((parsed.as_str().to_owned(), value.clone())),
+                Some(value) => headers.push((parsed, value.clone())),
             }
         }
         Headers(headers)

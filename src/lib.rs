@@ -23,5 +23,7 @@ pub mod provider;
 pub mod record;
 pub mod time;
 
+#[cfg(feature = "js")]
+pub mod js;
 #[cfg(all(feature = "worker", target_arch = "wasm32"))]
 mod worker;

@@ -108,7 +108,7 @@ impl KeyEncoding {
         }
     }
 
-    fn decode(self, text: &str) -> Result<Vec<u8>, KeyProblem> {
+    pub(super) fn decode(self, text: &str) -> Result<Vec<u8>, KeyProblem> {
         let base64 = |text: &str| STANDARD.decode(text).map_err(|_| KeyProblem::NotBase64);
         let after = |prefix| text.strip_prefix(prefix).ok_or(KeyProblem::Prefix(prefix));
         match self {

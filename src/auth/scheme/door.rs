@@ -122,6 +122,18 @@ impl Door {
         segments.next().filter(|webhook| !webhook.is_empty())
     }
 
+    /// How its header is checked, if it has one.
+    #[cfg(feature = "js")]
+    pub(crate) fn scheme(&self) -> Option<&Scheme> {
+        self.header.as_deref()
+    }
+
+    /// Whether its path holds a token.
+    #[cfg(feature = "js")]
+    pub(crate) fn has_path_tokens(&self) -> bool {
+        self.paths.is_some()
+    }
+
     /// The header that it reads.
     pub fn header(&self) -> Option<&str> {
         self.header

@@ -38,6 +38,16 @@ impl Encoding {
         }
     }
 
+    /// As a sender writes it.
+    #[cfg(feature = "js")]
+    pub(super) fn encode(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Hex => crate::bytes::hex(bytes),
+            Self::Base64 => STANDARD.encode(bytes),
+            Self::Base64Url => BASE64URL.encode(bytes).trim_end_matches('=').to_owned(),
+        }
+    }
+
     /// Exactly `bytes` bytes, at the beginning of what is returned.
     pub(super) fn decode(self, text: &str, bytes: usize) -> Option<[u8; MAX_SIGNATURE_BYTES]> {
         // The decoder wants room by an estimate of its own.

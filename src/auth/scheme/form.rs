@@ -9,6 +9,7 @@ use super::algorithm::{Algorithm, KeyEncoding};
 use super::encoding::Encoding;
 use super::template::{Placeholder, Template};
 use super::{MAX_ID_BYTES, MAX_TIMESTAMP_DIGITS};
+use crate::bytes::header_name;
 
 /// Longer names of headers, and longer prefixes, are faults.
 const MAX_NAME_BYTES: usize = 64;
@@ -92,7 +93,7 @@ pub struct Form {
     pub(super) template: Template,
     pub(super) clock: Clock,
     pub(super) clock_copy: Option<usize>,
-    in_millis: bool,
+    pub(super) in_millis: bool,
     pub(super) id: Option<usize>,
     pub(super) api_key: Option<usize>,
     /// The headers besides the signature's.
@@ -405,12 +406,11 @@ impl Faults {
     /// A header's name, in lower case.
     fn header(&mut self, setting: &'static str, name: Option<&str>) -> Option<String> {
         let name = name?;
-        let parsed = http::HeaderName::from_bytes(name.as_bytes()).ok();
-        let parsed = parsed.filter(|_| name.len() <= MAX_NAME_BYTES);
+        let parsed = header_name(name).filter(|_| name.len() <= MAX_NAME_BYTES);
         if parsed.is_none() {
             self.add(setting, "isn't the name of a header");
         }
-        parsed.map(|name| name.as_str().to_owned())
+        parsed
     }
 
     fn choice<T: Copy>(

@@ -6,6 +6,8 @@ mod algorithm;
 mod door;
 pub(super) mod encoding;
 mod form;
+#[cfg(feature = "js")]
+mod sign;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,8 @@ pub use algorithm::{Algorithm, KeyEncoding, KeyProblem, KeyText};
 pub use door::{Door, MAX_NETWORKS, MIN_PATH_TOKEN_CHARS, Network};
 pub use encoding::Encoding;
 pub use form::{Form, FormFault, SETTINGS, Settings};
+#[cfg(feature = "js")]
+pub use sign::{SignProblem, Signer};
 pub use template::{
     MAX_TEMPLATE_BYTES, MAX_TEMPLATE_PARTS, Part, Placeholder, Template, TemplateFault,
 };

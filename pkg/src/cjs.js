@@ -1,0 +1,4 @@
+// What dist/exports.cjs is bundled from.
+
+export * from "./exports.js";
+export { provide } from "./api.js";

@@ -1,0 +1,106 @@
+// The core in wasm, as the package drives it. Numbers go in, an address comes out; nothing is imported, so nothing here waits.
+
+const HEAD_BYTES = 64 * 1024;
+const BODY_BYTES = 1024 * 1024;
+const ABSENT = "\0";
+// What is wrong with a longer value is the same as with this much of it.
+const MAX_VALUE_CHARS = 8 * 1024;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+function noImports(module) {
+  const imports = {};
+  for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+    imports[from] ??= {};
+    imports[from][name] = () => {
+      throw new Error("the core calls nothing");
+    };
+  }
+  return imports;
+}
+
+const line = (value) => {
+  if (value === undefined || value === null) return ABSENT;
+  const text = value.length > MAX_VALUE_CHARS ? value.slice(0, MAX_VALUE_CHARS) : value;
+  // A header's value has no line ends; an object that stands for headers may.
+  return text.includes("\n") ? text.replaceAll("\n", " ") : text;
+};
+
+/** One wasm instance. It serves until it traps, which is a fault of ours; then its owner takes a new one. */
+export class Core {
+  #exports;
+  #input;
+  #view;
+  trapped = false;
+
+  constructor(module) {
+    this.#exports = new WebAssembly.Instance(module, noImports(module)).exports;
+    this.#input = this.#exports.input();
+  }
+
+  /** Reads JSON; answers what the call says of it. */
+  json(name, value, ...numbers) {
+    const bytes = encoder.encode(JSON.stringify(value));
+    if (bytes.length > HEAD_BYTES + BODY_BYTES) throw new RangeError("rxgate: larger than a configuration can be");
+    this.#memory().set(bytes, this.#input);
+    return this.#read(this.#call(name, bytes.length, ...numbers));
+  }
+
+  /** What needs no input. */
+  ask(name) {
+    return this.#read(this.#call(name));
+  }
+
+  close(handle) {
+    if (!this.trapped) this.#call("close", handle);
+  }
+
+  /** Hands over lines and a body; answers { ok, head, body }, the body as text. */
+  check(name, handle, lines, body, now) {
+    let head = line(lines[0]);
+    for (let place = 1; place < lines.length; place += 1) head += `\n${line(lines[place])}`;
+    const memory = this.#memory();
+    const { written } = encoder.encodeInto(head, memory.subarray(this.#input, this.#input + HEAD_BYTES));
+    const length = this.#body(memory, body);
+    return this.#read(this.#call(name, handle, written, length, now));
+  }
+
+  /** Copies a body behind the head; what is too long is cut one byte after the most that any source takes. */
+  #body(memory, body) {
+    const start = this.#input + HEAD_BYTES;
+    if (typeof body !== "string") {
+      memory.set(body.length > BODY_BYTES ? body.subarray(0, BODY_BYTES) : body, start);
+      return Math.min(body.length, BODY_BYTES);
+    }
+    return encoder.encodeInto(body, memory.subarray(start, start + BODY_BYTES)).written;
+  }
+
+  #memory() {
+    const { buffer } = this.#exports.memory;
+    if (this.#view?.buffer !== buffer) this.#view = new Uint8Array(buffer);
+    return this.#view;
+  }
+
+  #call(name, ...numbers) {
+    try {
+      return this.#exports[name](...numbers);
+    } catch (fault) {
+      this.trapped = true;
+      throw fault;
+    }
+  }
+
+  #read(address) {
+    if (address === 0) throw new Error("rxgate: no such source");
+    const memory = this.#memory();
+    const numbers = new DataView(memory.buffer, address, 12);
+    const [ok, headLength, bodyLength] = [numbers.getUint32(0, true), numbers.getUint32(4, true), numbers.getUint32(8, true)];
+    const start = address + 12;
+    const head = decoder.decode(memory.subarray(start, start + headLength));
+    const body = bodyLength === 0 ? "" : decoder.decode(memory.subarray(start + headLength, start + headLength + bodyLength));
+    return { ok: ok === 1, head, body };
+  }
+}
+
+export { BODY_BYTES };
