@@ -234,7 +234,7 @@ pub fn normalise(handle: u32, head_len: u32, body_len: u32, now: f64) -> u32 {
     })
 }
 
-fn event(checked: Result<Event, Refused>) -> u32 {
+fn event(checked: Result<Event, Box<Refused>>) -> u32 {
     match checked {
         Ok(event) => {
             let head = format!(

@@ -109,7 +109,7 @@ impl PackageSource {
     }
 
     /// Whether the request is the sender's.
-    pub fn authenticate<'a>(&self, request: &Request<'a>) -> Result<Verified<'a>, Refused> {
+    pub fn authenticate<'a>(&self, request: &Request<'a>) -> Result<Verified<'a>, Box<Refused>> {
         let source = &self.source;
         if request.body.len() > source.max_body {
             return Err(self.refused(Outcome::BodyTooLarge, request));
@@ -137,23 +137,24 @@ impl PackageSource {
                     refused.problem = Some("keys_expired".to_owned());
                     refused
                 }
-                SignatureRefusal::TimestampOutOfTolerance { skew, key } => Refused {
-                    authentic: true,
-                    skew: Some(skew),
-                    key: Some(key.as_str().to_owned()),
-                    ..self.refused(Outcome::TimestampOutOfTolerance, request)
-                },
+                SignatureRefusal::TimestampOutOfTolerance { skew, key } => {
+                    let mut refused = self.refused(Outcome::TimestampOutOfTolerance, request);
+                    refused.authentic = true;
+                    refused.skew = Some(skew);
+                    refused.key = Some(key.as_str().to_owned());
+                    refused
+                }
             })
     }
 
     /// The canonical event of a request that is the sender's.
-    pub fn verify(&self, request: &Request<'_>) -> Result<Event, Refused> {
+    pub fn verify(&self, request: &Request<'_>) -> Result<Event, Box<Refused>> {
         let verified = self.authenticate(request)?;
         self.event(&verified, request)
     }
 
     /// The canonical event of a body that was authenticated elsewhere, or by nobody: `rxauth` is `none`.
-    pub fn normalise(&self, request: &Request<'_>) -> Result<Event, Refused> {
+    pub fn normalise(&self, request: &Request<'_>) -> Result<Event, Box<Refused>> {
         if request.body.len() > self.source.max_body {
             return Err(self.refused(Outcome::BodyTooLarge, request));
         }
@@ -174,15 +175,14 @@ impl PackageSource {
         }
     }
 
-    fn event(&self, verified: &Verified<'_>, request: &Request<'_>) -> Result<Event, Refused> {
+    fn event(&self, verified: &Verified<'_>, request: &Request<'_>) -> Result<Event, Box<Refused>> {
         let source = &self.source;
         let sender = source.expected.sender.as_ref();
         if let Some(challenge) = sender.and_then(|sender| sender.challenge(verified)) {
-            return Err(Refused {
-                authentic: true,
-                answer: Some(challenge_answer(&challenge)),
-                ..self.refused(Outcome::ChallengeAnswered, request)
-            });
+            let mut refused = self.refused(Outcome::ChallengeAnswered, request);
+            refused.authentic = true;
+            refused.answer = Some(challenge_answer(&challenge));
+            return Err(refused);
         }
         let scratch = Scratch::default();
         let traceparent = request.traceparent;
@@ -200,11 +200,10 @@ impl PackageSource {
             Ok(decoded) => decoded,
             Err((refusal, event_id)) => {
                 let digest = event_id.map(|id| event_digest(&source.id, &id));
-                return Err(Refused {
-                    webhook_id: digest.as_ref().map(webhook_id),
-                    key: Some(verified.proof().key.as_str().to_owned()),
-                    ..self.unreadable(refusal, verified, request.now)
-                });
+                let mut refused = Box::new(self.unreadable(refusal, verified, request.now));
+                refused.webhook_id = digest.as_ref().map(webhook_id);
+                refused.key = Some(verified.proof().key.as_str().to_owned());
+                return Err(refused);
             }
         };
         let prepared = Prepared::new(&decoded.attributes, &decoded.data, request.body.len());
@@ -266,16 +265,16 @@ impl PackageSource {
         })
     }
 
-    fn refused(&self, outcome: Outcome, request: &Request<'_>) -> Refused {
+    fn refused(&self, outcome: Outcome, request: &Request<'_>) -> Box<Refused> {
         let spec = outcome.spec();
         let phil = self.source.provider == Provider::PhilCallback;
         let answer = phil.then(|| phil_answer(outcome, None, None, &Echo::default(), request.now));
-        Refused {
+        Box::new(Refused {
             code: spec.code,
             status: answer.as_ref().map_or(spec.status, |(status, _)| *status),
             answer: answer.map(|(_, body)| body),
             ..Refused::default()
-        }
+        })
     }
 
     /// The headers of a request that the sender would send, and what its path would end in, by the first of the source's keys or the one given.
@@ -352,7 +351,7 @@ impl PackageSource {
         ) {
             return Some(Hint::KeyExpired);
         }
-        let changed: [fn(&[u8]) -> Option<Vec<u8>>; 6] = [
+        let changed: [Change; 6] = [
             compact,
             pretty,
             spaced,
@@ -360,7 +359,7 @@ impl PackageSource {
             with_line_end,
             with_unix_lines,
         ];
-        let is_changed = |change: &fn(&[u8]) -> Option<Vec<u8>>| {
+        let is_changed = |change: &Change| {
             change(request.body).is_some_and(|body| body != request.body && holds(&body))
         };
         changed.iter().any(is_changed).then_some(Hint::BodyChanged)
@@ -410,6 +409,9 @@ fn sign(
     form.sign(&signer, body)
         .map_err(|problem: SignProblem| problem.to_string())
 }
+
+/// What may have become of a body on its way.
+type Change = fn(&[u8]) -> Option<Vec<u8>>;
 
 fn compact(body: &[u8]) -> Option<Vec<u8>> {
     rewritten(body, |_, _| String::new())
