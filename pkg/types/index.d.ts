@@ -354,14 +354,14 @@ export interface NodeRequest {
  *
  * @throws TypeError if its body was read before.
  */
-export declare function fromRequest(request: FetchRequest, options?: Mount): Promise<WebhookRequest>;
+export declare function fromRequest(request: FetchRequest, options?: Mount): Promise<WebhookRequest & { readonly body: Uint8Array }>;
 
 /**
  * Reads a request of Node's `http`, Express or Fastify: `rawBody`, or a `body` that is bytes or text, or else the stream.
  *
  * @throws TypeError if the body was parsed, or was read and isn't kept.
  */
-export declare function fromNode(request: NodeRequest, options?: NodeOptions): Promise<WebhookRequest>;
+export declare function fromNode(request: NodeRequest, options?: NodeOptions): Promise<WebhookRequest & { readonly body: string | Uint8Array }>;
 
 // ── What came of it ─────────────────────────────────────────────────────────
 
