@@ -308,6 +308,11 @@ export interface WebhookRequest {
   readonly address?: string | undefined;
 }
 
+/** A request that was read of what a framework has. */
+export interface ReadRequest<B extends Body = Uint8Array> extends WebhookRequest {
+  readonly body: B;
+}
+
 /** The clock. */
 export interface Clock {
   /** The time to check by: a `Date`, or milliseconds since 1970. The machine's clock if it is left out. */
@@ -354,14 +359,14 @@ export interface NodeRequest {
  *
  * @throws TypeError if its body was read before.
  */
-export declare function fromRequest(request: FetchRequest, options?: Mount): Promise<WebhookRequest & { readonly body: Uint8Array }>;
+export declare function fromRequest(request: FetchRequest, options?: Mount): Promise<ReadRequest>;
 
 /**
  * Reads a request of Node's `http`, Express or Fastify: `rawBody`, or a `body` that is bytes or text, or else the stream.
  *
  * @throws TypeError if the body was parsed, or was read and isn't kept.
  */
-export declare function fromNode(request: NodeRequest, options?: NodeOptions): Promise<WebhookRequest & { readonly body: string | Uint8Array }>;
+export declare function fromNode(request: NodeRequest, options?: NodeOptions): Promise<ReadRequest<string | Uint8Array>>;
 
 // ── What came of it ─────────────────────────────────────────────────────────
 

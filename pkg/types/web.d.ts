@@ -3,7 +3,7 @@
 export * from "./index.js";
 
 /** `WebAssembly.Module`, where the compiler knows it. */
-type WasmModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } } ? Module : never;
+type WasmModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } } ? Module & object : never;
 
 /** A Fetch `Response`, whatever declares it. */
 interface ResponseLike {
