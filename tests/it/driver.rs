@@ -12,8 +12,8 @@ use rxgate::auth::{KeyId, RawBody, SealKey, SealKeys, Sealed};
 use rxgate::config::{Bindings, Config, DEAD_LETTERS, DELIVERIES};
 use rxgate::effect::{Answer, Delivery, Done, Effect, Enqueue, Put, Verdict};
 use rxgate::entity::{
-    Cost, EntityKey, ExpectRequest, Expected, Page, Reply, Request, RowCorrupt, Standing, Store,
-    WireCorrupt, notified, overdue, serve,
+    Claim, Cost, EntityKey, ExpectRequest, Expected, Page, Reply, Request, RowCorrupt, Standing,
+    Store, WireCorrupt, notified, overdue, serve,
 };
 use rxgate::expectation::{self, EXPECTATIONS_PATH, Expectation, Watch};
 use rxgate::inbound::{Inbound, Received};
@@ -722,6 +722,8 @@ pub(crate) struct World {
     pub(crate) taken: Vec<String>,
     /// What the objects were asked.
     pub(crate) asked: Vec<(String, Request)>,
+    /// What claims were granted, whether anybody heard of it or not.
+    pub(crate) granted: Vec<(EntityKey, Claim)>,
     /// All effects, in order.
     pub(crate) did: Vec<String>,
     /// Operators present this.
@@ -763,6 +765,7 @@ impl World {
             delivered: Vec::new(),
             taken: Vec::new(),
             asked: Vec::new(),
+            granted: Vec::new(),
             did: Vec::new(),
             operator: Some(format!("Bearer {}", OPERATOR_KEYS[0])),
         }
@@ -1180,7 +1183,8 @@ impl World {
             Ask::Hangs => Duration::MAX,
             Ask::Fails(_) | Ask::Garbled => Duration::ZERO,
         };
-        if let Ask::Fails(fault) = ask {
+        // One that fails after it saved is served, and only not heard of.
+        if let Ask::Fails(fault @ (Fault::Before | Fault::Between)) = ask {
             object.fault.set(Some(fault));
         }
         let is_letters = matches!(Request::unpack(&message), Ok(Request::Letters(_)));
@@ -1188,6 +1192,11 @@ impl World {
         let before = object.written.get();
         let served = serve(object, &message, self.now);
         object.fault.set(None);
+        if let Ok(Reply::Claim(claim @ Claim::Granted { .. })) = &served
+            && let Some((_, Request::Claim { entity, .. })) = self.asked.last()
+        {
+            self.granted.push((*entity, *claim));
+        }
         let cost = Cost {
             read,
             written: object.written.get() - before,
