@@ -1,4 +1,5 @@
 import type {
+  ConfiguredData,
   ConfiguredEvent,
   EventType,
   EvitalrxEvent,
@@ -267,12 +268,17 @@ export type Redacted<E extends GatewayEvent> = E extends GatewayEvent
     }
   : never;
 
+/** An event of a configured sender whose type isn't among the settings' `types`. */
+export interface UnmappedEvent extends Omit<UnknownEvent, "data"> {
+  data: ConfiguredData;
+}
+
 /** What a source of each kind gives. */
 export interface EventsByProvider {
   osigu: OsiguEvent;
   evitalrx: EvitalrxEvent;
   "phil-callback": Exclude<PhilEvent, TransferCallbackMissingEvent>;
-  configured: ConfiguredEvent | UnknownEvent;
+  configured: ConfiguredEvent | UnmappedEvent;
 }
 
 /** What a source gives, by its kind and its `phi`. */
@@ -472,7 +478,7 @@ export interface EventInvalid extends Unreadable<"event_invalid"> {
 
 /** 422: it says of itself that two different things happened. */
 export interface EventContradictory extends Unreadable<"event_contradictory"> {
-  /** Which fields. */
+  /** Which fields, and their words, where those are documented: `webhook order-accepted, order_status shipped`. */
   readonly path: string;
   /** What is wrong with them. */
   readonly problem: string;

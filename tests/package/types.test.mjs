@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import typescript from "typescript";
@@ -108,6 +108,132 @@ checked.event;
 `,
   );
   for (const name of ["nodenext", "node16"]) assert.equal(compiled(folder, ["required.cts"], RESOLUTIONS[name]), "");
+});
+
+const FIXTURES = join(ROOT, "tests/fixtures");
+const SECRET = "a-secret-of-thirty-two-bytes-000";
+const keys = [{ id: "first", secret: SECRET }];
+const SETTINGS = {
+  osigu: { provider: "osigu", environment: "sandbox", keys },
+  evitalrx: { provider: "evitalrx", accept_unsigned: true, path_tokens: keys },
+  "phil-callback": { provider: "phil-callback", keys },
+};
+const NAMES = { osigu: "OsiguEvent", evitalrx: "EvitalrxEvent", "phil-callback": "PhilEvent" };
+
+/// The requests among the fixtures, and what is expected of each: [{ provider, body, path, expected }].
+function fixtures() {
+  return Object.keys(SETTINGS).flatMap((provider) => {
+    const folders = readdirSync(join(FIXTURES, provider)).filter((name) => existsSync(join(FIXTURES, provider, name, "event.json")));
+    assert.ok(folders.length >= 5, provider);
+    return folders.map((name) => {
+      const read = (file) => readFileSync(join(FIXTURES, provider, name, file), "utf8");
+      const expected = read("event.json");
+      const { type, rxeventtype } = JSON.parse(expected);
+      return { provider, body: read("body.json"), path: type === "rx.unknown" ? SECRET : `${SECRET}/${rxeventtype}`, expected };
+    });
+  });
+}
+
+/// A line for the compiler: a value that stands there word by word, and has no field that its type doesn't know.
+const satisfied = (lines) => lines.map(([json, type]) => `void (${json} satisfies ${type});`).join("\n");
+
+function fits(context, lines) {
+  const folder = workshop(context);
+  const imports = "ConfiguredEvent, EvitalrxEvent, Explanation, OsiguEvent, PhilEvent, Redacted, Refusal, RxEvent, UnmappedEvent";
+  writeFileSync(join(folder, "seen.ts"), `import type { ${imports} } from "rxgate";\n${satisfied(lines)}\n`);
+  assert.equal(compiled(folder, ["seen.ts"], { ...RESOLUTIONS.nodenext, types: [] }), "");
+}
+
+test("every event of the fixtures is of its sender's type, as the gateway has it and as the package does, whatever phi is", (context) => {
+  const lines = [];
+  const seen = new Set();
+  for (const { provider, body, path, expected } of fixtures()) {
+    const name = NAMES[provider];
+    lines.push([expected, name], [expected, "RxEvent"]);
+    const given = (phi) => {
+      const checked = rxgate.normalise(rxgate.source({ ...SETTINGS[provider], ...phi }), { body, path });
+      assert.equal(checked.ok, true, JSON.stringify(checked));
+      return checked;
+    };
+    lines.push([given({}).json, name]);
+    seen.add(given({}).event.type);
+    const phi_key = { secret: "another-secret-of-thirty-two-bytes" };
+    for (const phi of [{ phi: "drop" }, { phi: "pseudonym", phi_key }, { phi: { contact: "drop", identifier: "pseudonym" }, phi_key }]) lines.push([given(phi).json, `Redacted<${name}>`]);
+  }
+  fits(context, lines);
+  const rest = rxgate.eventTypes().filter(({ type }) => !seen.has(type));
+  assert.deepEqual(
+    rest.map(({ type }) => type),
+    ["rx.transfer.callback_missing"],
+  );
+});
+
+test("every event of a sender that is configured is a ConfiguredEvent, or unknown", (context) => {
+  const lines = [];
+  const stripe = { provider: "configured", preset: "stripe", keys, event: { subject: "/object" }, types: { "charge.succeeded": "rx.charge.succeeded" } };
+  for (const phi of [{}, { phi: "drop" }]) {
+    const wrap = (name) => (phi.phi ? `Redacted<${name}>` : name);
+    const given = (type) => rxgate.normalise(rxgate.source({ ...stripe, ...phi }), JSON.stringify({ id: "evt_1", type, created: 1, object: "charge/ch_1" })).json;
+    assert.match(given("charge.succeeded"), /"type":"rx.charge.succeeded"/);
+    lines.push([given("charge.succeeded"), wrap("ConfiguredEvent")], [given("charge.failed"), wrap("UnmappedEvent")]);
+  }
+  fits(context, lines);
+});
+
+test("every refusal is one by its type, with all of its facts and no other", (context) => {
+  const now = 1_795_000_000_000;
+  const osigu = rxgate.source({ ...SETTINGS.osigu, provider_slug: "another" });
+  const expired = rxgate.source({ ...SETTINGS.osigu, keys: [{ ...keys[0], not_after: "2020-01-01T00:00:00Z" }] });
+  const closed = rxgate.source({ ...SETTINGS.evitalrx, addresses: ["203.0.113.7"] });
+  const orders = rxgate.source(SETTINGS.evitalrx);
+  const slack = rxgate.source({ provider: "configured", preset: "slack", keys });
+  const body = readFileSync(join(FIXTURES, "osigu/dispensing_completed/body.json"), "utf8");
+  const order = JSON.parse(readFileSync(join(FIXTURES, "evitalrx/order-accepted/body.json"), "utf8"));
+  const without = (changes) => JSON.stringify({ ...JSON.parse(body), ...changes });
+  const signed = (from, text, at = now) => ({ ...rxgate.sign(from, { body: text, now: at }), body: text });
+  const verified = (from, request) => rxgate.verify(from, { headers: {}, body, ...request }, { now });
+  const production = rxgate.source({ ...SETTINGS.osigu, environment: "production" });
+  const refusals = [
+    verified(osigu, {}),
+    verified(osigu, { headers: { "x-osigu-signature": "?" } }),
+    verified(osigu, { ...signed(osigu, body), body: without({ data: {} }) }),
+    verified(osigu, signed(osigu, body, now - 400_000)),
+    verified(closed, { path: SECRET, address: "203.0.113.8" }),
+    verified(orders, { path: "another" }),
+    verified(expired, signed(osigu, body)),
+    verified(osigu, { body: "x".repeat(300_000) }),
+    verified(osigu, { body: "x".repeat(2_000_000) }),
+    ...["[]", '{"a":1,"a":2}', `${'{"a":'.repeat(200)}1${"}".repeat(200)}`].map((text) => verified(osigu, signed(osigu, text))),
+    verified(osigu, signed(osigu, new Uint8Array([123, 255, 125]))),
+    verified(osigu, signed(osigu, without({ event_id: undefined }))),
+    verified(osigu, signed(osigu, without({ data: {} }))),
+    verified(production, signed(production, body)),
+    verified(osigu, signed(osigu, body)),
+    verified(slack, signed(slack, '{"type":"url_verification","challenge":"abc"}')),
+    verified(orders, { path: `${SECRET}/order-accepted`, body: JSON.stringify({ ...order, transaction_nature: "", order_status: "shipped" }) }),
+    rxgate.normalise(osigu, "[]"),
+    rxgate.verify(rxgate.source(SETTINGS["phil-callback"]), { headers: { authorization: SECRET }, body: "{}" }),
+  ];
+  assert.deepEqual(
+    refusals.filter(({ ok }) => ok),
+    [],
+  );
+  const seen = new Set(refusals.map(({ code }) => code));
+  assert.deepEqual(
+    Object.keys(MESSAGES).filter((code) => !seen.has(code)),
+    ["internal_error"],
+  );
+  const explained = [
+    rxgate.explain(osigu, { headers: {}, body }, { now }),
+    rxgate.explain(osigu, { ...signed(osigu, body), body: "{}" }, { now }),
+    rxgate.explain(osigu, { ...signed(osigu, '{\n  "a": 1\n}'), body: '{"a":1}' }, { now }),
+    rxgate.explain(expired, { ...signed(osigu, body), body }, { now }),
+  ];
+  assert.deepEqual(
+    explained.map(({ hint }) => hint),
+    [undefined, "key_or_body", "body_changed", "key_expired"],
+  );
+  fits(context, [...refusals.map((refusal) => [JSON.stringify(refusal), "Refusal"]), ...explained.map((explanation) => [JSON.stringify(explanation), "Explanation"])]);
 });
 
 /// The program of the package's declarations, and what `index.d.ts` exports.

@@ -44,7 +44,7 @@ import type {
   Signed,
   Source,
   SourceSettings,
-  UnknownEvent,
+  UnmappedEvent,
   VerifyResult,
   WebhookRequest,
 } from "rxgate";
@@ -234,8 +234,8 @@ if (ofPhil.ok && ofPhil.event.type === "rx.transfer.callback_missing") void 0;
 
 for (const result of [verify(stripe, request), verify(lab, request)]) {
   if (!result.ok) continue;
-  same<typeof result.event, ConfiguredEvent | UnknownEvent>(true);
-  if (result.event.type === "rx.unknown") same<typeof result.event, UnknownEvent>(true);
+  same<typeof result.event, ConfiguredEvent | UnmappedEvent>(true);
+  if (result.event.type === "rx.unknown") same<typeof result.event, UnmappedEvent>(true);
   else same<typeof result.event, ConfiguredEvent>(true);
   if (result.event.type === "rx.charge.succeeded") void result.event.data.entity?.id;
 }
