@@ -1,11 +1,11 @@
 # Thin names over scripts/. `make demo` and `make test` do all their own set-up.
 
-.PHONY: demo dev test check wasm setup
+.PHONY: demo dev test check wasm package setup
 
-demo: setup wasm
+demo: setup wasm package
 	@scripts/run scripts/demo.mjs
 
-dev: setup wasm
+dev: setup wasm package
 	@scripts/run scripts/dev.mjs
 
 test: setup wasm
@@ -16,6 +16,9 @@ check: setup
 
 wasm:
 	@scripts/wasm
+
+package:
+	@scripts/package
 
 setup:
 	@scripts/setup

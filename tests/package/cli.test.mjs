@@ -11,6 +11,7 @@ import { after, before, describe, test } from "node:test";
 import { eventTypes, fromNode, presets, sign, source, verify } from "../../pkg/src/node.js";
 import { SENDERS, developmentSecret, secretVariable, senderOf, settingsOf } from "../../pkg/src/cli/senders.js";
 import { prettyJson } from "../../pkg/src/cli/output.js";
+import { shuffled } from "../../pkg/src/cli/trigger.js";
 
 const MAIN = join(import.meta.dirname, "../../pkg/src/cli/main.js");
 const API_KEY = "api-key-0123456789abcdef";
@@ -224,6 +225,16 @@ describe("trigger", () => {
     const drawn = await order();
     assert.match(drawn.seed, /^[0-9a-f]{8}$/);
     assert.deepEqual((await order(drawn.seed)).events, drawn.events);
+  });
+
+  test("a shuffle is another order, whatever the seed, and draws different ones", () => {
+    for (let length = 2; length < 9; length += 1) {
+      const list = Array.from({ length }, (_, place) => place);
+      const orders = Array.from({ length: 50 }, (_, seed) => shuffled(list, String(seed)).join());
+      assert.ok(!orders.includes(list.join()));
+      assert.ok(new Set(orders).size >= Math.min(20, [0, 0, 1, 5][length] ?? 20), `${length}: ${new Set(orders).size}`);
+    }
+    assert.deepEqual(shuffled(["one"], "7"), ["one"]);
   });
 
   test("without --to the request is printed, and verifies with the key that was made for it", async () => {

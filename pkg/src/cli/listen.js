@@ -110,14 +110,16 @@ function readKeys({ secretEnv = [], secretFile }) {
   return usual ? [usual] : keys;
 }
 
-function printLine(entry, { showData }) {
+/// A line of JSON for a request.
+export function printLine(entry, { showData } = {}) {
   const line = JSON.stringify(told(entry));
   if (!showData || entry.event === undefined) return print(line);
   // The bytes as they came: parsing them would change numbers.
   print(`${line.slice(0, -1)},"event":${String(entry.body).replaceAll(/[\r\n]/g, " ")}}`);
 }
 
-function printLines(entry, { showData }) {
+/// A line for people; with `showData` the body behind it.
+export function printLines(entry, { showData } = {}) {
   const { at, method, path, status, verified, code, skewSeconds, webhookId, type, state, ordering, sequence, duplicate } = told(entry);
   const end = paint(status < 300 ? "green" : "red", status);
   const clock = paint("dim", at.slice(11, 23));

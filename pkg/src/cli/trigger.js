@@ -57,14 +57,16 @@ export function scenario(name, life, { seed } = {}) {
   return seed === undefined ? timed : shuffled(timed, seed);
 }
 
-/// Fisher–Yates, by numbers that are made of the seed.
+/// Fisher–Yates, by numbers that are made of the seed; drawn again where it comes out as it was.
 export function shuffled(list, seed) {
-  const out = [...list];
-  for (let last = out.length - 1; last > 0; last -= 1) {
-    const other = createHash("sha256").update(`${seed}:${last}`).digest().readUInt32BE() % (last + 1);
-    [out[last], out[other]] = [out[other], out[last]];
+  for (let round = 0; ; round += 1) {
+    const out = [...list];
+    for (let last = out.length - 1; last > 0; last -= 1) {
+      const other = createHash("sha256").update(`${seed}:${round}:${last}`).digest().readUInt32BE() % (last + 1);
+      [out[last], out[other]] = [out[other], out[last]];
+    }
+    if (list.length < 2 || out.some((item, place) => item !== list[place])) return out;
   }
-  return out;
 }
 
 /// A request with a sample, signed. `from`: a source of the package; or `secret`, and `apiKey` where the sender has one. `tamper`: true, or what changes the signed body.
