@@ -174,12 +174,15 @@ struct Sim {
     log: bool,
     steps: usize,
     moved: bool,
+    /// Whether senders are impatient and isolates are slow: then holders overlap more often than anything fails.
+    is_crowded: bool,
 }
 
 impl Sim {
     fn new(seed: u64, log: bool) -> Self {
         let mut rng = Rng(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0x5EED);
         let road = rng.pick(&ROADS);
+        let is_crowded = rng.once_in(3);
         let world = World::of(gateway(road, (4, None), &mut rng));
         let kinds = [
             ("authorization.created", r#","authorization_code":"AUTH-1""#),
@@ -222,6 +225,7 @@ impl Sim {
             log,
             steps: 0,
             moved: false,
+            is_crowded,
         }
     }
 
@@ -284,8 +288,13 @@ impl Sim {
 
     /// What happens to everything at once.
     fn disturb(&mut self) {
-        if self.rng.once_in(12) {
-            let span = self.rng.pick(&[3, 200, 1_500, 6_000, 16_000, 45_000]);
+        let (rarely, spans): (_, &[u64]) = if self.is_crowded {
+            (6, &[3, 4_000, 7_000, 16_000, 41_000])
+        } else {
+            (12, &[3, 200, 1_500, 6_000, 16_000, 45_000])
+        };
+        if self.rng.once_in(rarely) {
+            let span = self.rng.pick(spans);
             self.world.wait(Duration::from_millis(span));
         }
         if !self.under_way.is_empty() && self.rng.once_in(25) {
@@ -319,7 +328,8 @@ impl Sim {
         let hung_up = self.is_faulty() && self.rng.once_in(20);
         self.fly(What::Request(n), flight, Some(n), hung_up);
         // Impatient senders send it twice.
-        if hung_up || (self.is_faulty() && self.rng.once_in(15)) {
+        let patience = if self.is_crowded { 2 } else { 15 };
+        if hung_up || (self.is_faulty() && self.rng.once_in(patience)) {
             self.again(n);
         }
     }
