@@ -56,7 +56,7 @@ export type Phi = PhiAction | { readonly [Class in PhiClass]?: PhiAction | undef
 
 /** What every source may say. */
 export interface CommonSettings {
-  /** The source's name: letters, digits and hyphens. It is in the event's `source` and in `webhookId`, so two sources with one id are one to your dedupe. The preset's or the provider's name if it is left out. */
+  /** The source's name: 1 to 64 lower-case letters, digits and hyphens. It is in the event's `source` and in `webhookId`, so two sources with one id are one to your dedupe. The preset's or the provider's name if it is left out. */
   readonly id?: string | undefined;
   /** Of the gateway. Required for `osigu`, where an event of the other one is `environment_mismatch`; any other sender's is passed on as `rxenvironment`. */
   readonly environment?: "sandbox" | "production" | undefined;
@@ -413,14 +413,14 @@ export interface Refused<Code extends string, Authentic extends boolean> {
   readonly status: number;
   /** The body to answer: JSON. PHIL and Slack want one of their own. */
   readonly answer: string;
-  /** Whether it is the sender's all the same. What is, and is refused for what it says, won't be better when it is sent again: keep it, then answer 200. */
+  /** Whether it is the sender's all the same. What is, and is refused for what it says, won't be better when it is sent again: see {@link Unreadable}. */
   readonly authentic: Authentic;
   /** What it means, in a sentence. */
   readonly message: string;
 }
 
-/** The request is the sender's, and can't be read as an event: keep it, then answer 200. Of each {@link normalise} says the same, though there nothing is proved. */
-interface Unreadable<Code extends string> extends Refused<Code, true> {
+/** The request is the sender's, and can't be read as an event: keep it, then answer 200 (to PHIL the `status` and `answer` of its own). Of {@link normalise} `authentic` says nothing: there nothing is proved. */
+export interface Unreadable<Code extends string> extends Refused<Code, true> {
   /** The key that matched. */
   readonly keyId: string;
   /** Names the event, if its id could be read. */
@@ -463,7 +463,7 @@ export interface SourceMisconfigured extends Refused<"source_misconfigured", fal
 /** 413: the body is larger than `max_body_bytes`. */
 export interface BodyTooLarge extends Refused<"body_too_large", false> {}
 
-/** 422: the body isn't a JSON object within the limits. */
+/** 422 (PHIL: 400): the body isn't a JSON object within the limits. */
 export interface BodyMalformed extends Unreadable<"body_malformed"> {
   readonly problem: "not_utf8" | "not_an_object" | "duplicate_key" | "too_deep";
 }
