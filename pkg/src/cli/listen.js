@@ -79,9 +79,11 @@ export function told({ at, method, url, webhookId, verified, refused, status, ke
   if (refused) return { ...head, code: refused.code, ...(refused.skewSeconds === undefined ? {} : { skewSeconds: refused.skewSeconds }) };
   // A body in the sender's own form, as format = "original" delivers it, is none of ours to quote.
   const canonical = event?.specversion !== undefined;
-  const { type, sequence, rxordering: ordering, data } = canonical ? event : {};
-  return { ...head, webhookId, keyId, type, state: data?.state, ordering, sequence, duplicate };
+  const { type, sequence, rxordering, data } = canonical ? event : {};
+  return { ...head, webhookId, keyId, type: text(type), state: text(data?.state), ordering: text(rxordering), sequence: text(sequence), duplicate };
 }
+
+const text = (value) => (typeof value === "string" ? value : undefined);
 
 /// `rxgate listen`.
 export async function run(options) {

@@ -160,7 +160,12 @@ process.exitCode = code;
 /// One line of what is wrong, and a stack only for who asks for it.
 function failed(fault) {
   if (process.env.RXGATE_DEBUG === "1") console.error(fault);
-  const lines = fault.name === "ConfigurationError" ? ["the source's settings are faulty:", ...fault.faults.map(({ path, problem }) => `  ${path} ${problem}`.trimEnd())] : [String(fault.message).replace(/^rxgate: /, "")];
-  process.stderr.write(`${paint("red", "rxgate:", process.stderr)} ${lines.join("\n")}\n`);
-  return fault instanceof Mistake ? fault.code : USAGE;
+  const message = String(fault?.message ?? fault);
+  // The package says of its caller's mistakes that they are: what was given on the command line.
+  const mistaken = message.startsWith("rxgate: ");
+  const faulty = fault?.name === "ConfigurationError";
+  const lines = faulty ? ["the source's settings are faulty:", ...fault.faults.map(({ path, problem }) => `  ${path} ${problem}`.trimEnd())] : [message.replace(/^rxgate: /, "")];
+  const known = fault instanceof Mistake || mistaken || faulty;
+  process.stderr.write(`${paint("red", "rxgate:", process.stderr)} ${lines.join("\n")}${known ? "" : " (RXGATE_DEBUG=1 shows where)"}\n`);
+  return fault instanceof Mistake ? fault.code : known ? USAGE : 1;
 }
