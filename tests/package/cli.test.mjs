@@ -298,7 +298,7 @@ describe("trigger", () => {
   });
 
   test("an answer that isn't 2xx is exit code 1, a redirect too, and so is none at all", async () => {
-    const server = createServer((request, response) => response.writeHead(request.url === "/moved" ? 302 : 503, { location: "/" }).end("not\u001b[31m now\nplease"));
+    const server = createServer((request, response) => response.writeHead({ "/moved": 302, "/there": 200 }[request.url] ?? 503, { location: "/there" }).end("not\u001b[31m now\nplease"));
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address();
     const failing = await withSecrets("trigger", "osigu", "--all", "--to", `http://127.0.0.1:${port}`);
