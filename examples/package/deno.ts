@@ -21,7 +21,7 @@ Deno.serve({ port: 3000 }, async (incoming) => {
   const checked = verify(osigu, request);
   if (!checked.ok) {
     // Osigu's, and no event: it won't be one when it is sent again. It is acknowledged once it is kept.
-    const kept = checked.authentic && checked.status === 422 && unreadable.add({ code: checked.code, body: request.body });
+    const kept = checked.unreadable && unreadable.add({ code: checked.code, body: request.body });
     return answer(kept ? 200 : checked.status, checked.answer);
   }
   // The same event may come several times.

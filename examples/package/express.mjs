@@ -20,7 +20,7 @@ app.post("/hooks/osigu", express.raw({ type: "*/*", limit: "1mb" }), async (requ
   response.type("application/json");
   if (!checked.ok) {
     // Osigu's, and no event: it won't be one when it is sent again. It is acknowledged once it is kept.
-    const kept = checked.authentic && checked.status === 422 && unreadable.add({ code: checked.code, body: request.body });
+    const kept = checked.unreadable && unreadable.add({ code: checked.code, body: request.body });
     response.status(kept ? 200 : checked.status).send(checked.answer);
     return;
   }

@@ -25,7 +25,7 @@ app.register(async (hooks) => {
     reply.type("application/json");
     if (!checked.ok) {
       // Osigu's, and no event: it won't be one when it is sent again. It is acknowledged once it is kept.
-      const kept = checked.authentic && checked.status === 422 && unreadable.add({ code: checked.code, body: request.body });
+      const kept = checked.unreadable && unreadable.add({ code: checked.code, body: request.body });
       return reply.code(kept ? 200 : checked.status).send(checked.answer);
     }
     // The same event may come several times.

@@ -22,7 +22,7 @@ export default {
     const request = await fromRequest(incoming);
     const checked = verify(osigu, request);
     if (!checked.ok) {
-      if (!checked.authentic || checked.status !== 422) return answer(checked.status, checked.answer);
+      if (!checked.unreadable) return answer(checked.status, checked.answer);
       // Osigu's, and no event: it won't be one when it is sent again. It is acknowledged once it is kept.
       await env.DB.prepare("INSERT INTO unreadable (code, body) VALUES (?, ?)").bind(checked.code, request.body).run();
       return answer(200, checked.answer);

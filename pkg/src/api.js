@@ -77,10 +77,11 @@ class Source {
     return opened;
   }
 
-  /** The ids of its keys. */
-  get keyIds() {
+  /** The ids of the keys that are tried then. */
+  keysAt(at) {
     const { keys, header, basic, path_tokens: tokens } = this.#prepared.table;
-    return [keys, header?.keys, basic, tokens].flatMap((list) => (Array.isArray(list) ? list.map(({ id }) => id) : []));
+    const named = [keys, header?.keys, basic, tokens].flatMap((list) => (Array.isArray(list) ? list : []));
+    return named.filter(({ not_after: end }) => end === undefined || at <= Date.parse(end)).map(({ id }) => id);
   }
 }
 
@@ -153,17 +154,25 @@ function check(name, from, request, now) {
     ...opened.more.map(get),
   ];
   if (opened.url && request.url === undefined) throw new TypeError("rxgate: the request has no url, and this sender's signature covers it");
-  // More than any source takes. Text of half as many characters may be, too: it is counted where it is written.
-  const length = typeof body === "string" && body.length * 3 > BODY_BYTES ? new TextEncoder().encode(body).length : body.length;
-  if (length > BODY_BYTES) return { refused: refusal(from, { code: "body_too_large", status: 413, authentic: false }) };
-  const said = current().check(name, opened.handle, lines, body, Number(now ?? Date.now()));
-  return said.ok || name === "explain" ? { said } : { refused: refusal(from, JSON.parse(said.head)) };
+  const at = milliseconds(now);
+  const said = current().check(name, opened.handle, lines, body, at);
+  return said.ok || name === "explain" ? { said } : { refused: refusal(from, JSON.parse(said.head), at) };
 }
 
-function refusal(from, told) {
-  const refused = { ok: false, ...told, message: MESSAGES[told.code] ?? told.code };
+/** The caller's clock, or this one. */
+function milliseconds(now) {
+  const at = now === undefined ? Date.now() : Number(now instanceof Date ? now.getTime() : now);
+  if (typeof now === "string" || !Number.isFinite(at)) throw new TypeError("rxgate: now isn't a Date, nor milliseconds since 1970");
+  return at;
+}
+
+/** The sender's, and no event: to be kept before it is acknowledged, since it may not come again. */
+const UNREADABLE = new Set(["body_malformed", "event_invalid", "event_contradictory", "environment_mismatch", "provider_mismatch"]);
+
+function refusal(from, told, at) {
+  const refused = { ok: false, ...told, unreadable: UNREADABLE.has(told.code), message: MESSAGES[told.code] ?? told.code };
   refused.answer ??= JSON.stringify({ code: told.code });
-  if (told.code === "signature_mismatch") refused.keysTried = from.keyIds;
+  if (told.code === "signature_mismatch") refused.keysTried = from.keysAt(at);
   return refused;
 }
 
@@ -197,7 +206,9 @@ export function authenticate(from, request, { now } = {}) {
 /** The event of a body that was authenticated elsewhere. Nothing is checked but the content; `rxauth` is `none`. */
 export function normalise(from, request, { now } = {}) {
   const whole = typeof request === "string" || request instanceof ArrayBuffer || ArrayBuffer.isView(request) ? { body: request } : request;
-  return event(check("normalise", from, whole, now));
+  const read = event(check("normalise", from, whole, now));
+  // Nobody has checked whose it is.
+  return read.ok ? read : { ...read, authentic: false };
 }
 
 const HINTS = {
@@ -212,16 +223,30 @@ export function explain(from, request, { now } = {}) {
   if (refused.code !== "signature_mismatch" && refused.code !== "source_misconfigured") return { ...refused };
   const { said } = check("explain", from, request, now);
   const hint = said.head === "" ? "key_or_body" : said.head;
-  return { ...refused, hint, message: HINTS[hint] ?? "No key of the source made this signature over this body: the key is another one, or the body was changed." };
+  return { ...refused, hint, message: HINTS[hint] ?? (isStringified(request.body) ? STRINGIFIED : UNKNOWN) };
+}
+
+const UNKNOWN = "No key of the source made this signature over this body: the key is another one, or the body was changed.";
+const STRINGIFIED = `${UNKNOWN} It reads exactly as JSON.stringify writes it: if something parsed it on its way, that changed it (375.00 becomes 375).`;
+
+/** Whether a body may be what came out of JSON.parse and JSON.stringify. */
+function isStringified(body) {
+  try {
+    const bytes = bytesOf(body);
+    const text = typeof bytes === "string" ? bytes : new TextDecoder().decode(bytes);
+    return JSON.stringify(JSON.parse(text)) === text;
+  } catch {
+    return false;
+  }
 }
 
 /** The headers that the sender would send with this body, and what its path would end in. By the source's first key; `key` is another, or the private one of Ed25519. */
 export function sign(from, { body, method = "POST", url, id, now, key, webhook } = {}) {
   if (!(from instanceof Source)) throw new TypeError("rxgate: the first argument isn't a source: make one with source({ provider, keys, … })");
   const bytes = bytesOf(body);
-  if ((typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes).length > BODY_BYTES) throw new RangeError("rxgate: the body is larger than 1 MiB");
+  if ((typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes).length >= BODY_BYTES) throw new RangeError("rxgate: the body is larger than 1 MiB");
   const lines = [method, url, id ?? `msg_${globalThis.crypto.randomUUID().replaceAll("-", "")}`, key, webhook];
-  const { ok, head } = current().check("sign", from.open().handle, lines, bytes, Number(now ?? Date.now()));
+  const { ok, head } = current().check("sign", from.open().handle, lines, bytes, milliseconds(now));
   const told = JSON.parse(head);
   if (!ok) throw new TypeError(`rxgate: ${told.problem}`);
   return { headers: Object.fromEntries(told.headers), path: told.path ?? undefined };
@@ -230,7 +255,7 @@ export function sign(from, { body, method = "POST", url, id, now, key, webhook }
 /** What is wrong with a whole configuration of the Worker, all at once; nothing: an empty list. */
 export function checkConfig({ vars, secrets = {}, bindings = {} }, { now } = {}) {
   const { queues = [], kv = false, rate_limit = false } = bindings;
-  const { head } = current().json("check_config", { vars, secrets, bindings: { queues, kv, rate_limit } }, Number(now ?? Date.now()));
+  const { head } = current().json("check_config", { vars, secrets, bindings: { queues, kv, rate_limit } }, milliseconds(now));
   return JSON.parse(head).faults;
 }
 
@@ -253,7 +278,8 @@ export async function resolve(message, kv, sealKeys = []) {
     throw new ResolveError("message_unreadable", "the message isn't JSON");
   }
   if (value === null || typeof value !== "object") throw new ResolveError("message_unreadable", "the message isn't an event, nor a reference to one");
-  if (value.rxgate !== "reference") return value;
+  if (value.specversion !== undefined && value.rxgate === undefined) return value;
+  if (value.rxgate !== "reference") throw new ResolveError("message_unreadable", "the message isn't an event, nor a reference to one");
   const stored = await kv.get(value.key, { type: "arrayBuffer" });
   if (stored === null || stored === undefined) throw new ResolveError("body_missing", "the event isn't in KV yet: try again after a minute");
   const frame = new Uint8Array(stored);

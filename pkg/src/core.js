@@ -1,7 +1,8 @@
 // The core in wasm, as the package drives it. Numbers go in, an address comes out; nothing is imported, so nothing here waits.
 
 const HEAD_BYTES = 64 * 1024;
-const BODY_BYTES = 1024 * 1024;
+/** One byte more than any source takes: so much of a longer body is enough to refuse it. */
+export const BODY_BYTES = 1024 * 1024 + 1;
 const ABSENT = "\0";
 // What is wrong with a longer value is the same as with this much of it.
 const MAX_VALUE_CHARS = 8 * 1024;
@@ -66,14 +67,15 @@ export class Core {
     return this.#read(this.#call(name, handle, written, length, now));
   }
 
-  /** Copies a body behind the head; what is too long is cut one byte after the most that any source takes. */
+  /** Copies a body behind the head, or as much of it as shows that it is too long. */
   #body(memory, body) {
     const start = this.#input + HEAD_BYTES;
     if (typeof body !== "string") {
       memory.set(body.length > BODY_BYTES ? body.subarray(0, BODY_BYTES) : body, start);
       return Math.min(body.length, BODY_BYTES);
     }
-    return encoder.encodeInto(body, memory.subarray(start, start + BODY_BYTES)).written;
+    const { read, written } = encoder.encodeInto(body, memory.subarray(start, start + BODY_BYTES));
+    return read < body.length ? BODY_BYTES : written;
   }
 
   #memory() {
@@ -102,5 +104,3 @@ export class Core {
     return { ok: ok === 1, head, body };
   }
 }
-
-export { BODY_BYTES };

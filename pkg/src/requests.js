@@ -1,13 +1,14 @@
 // Requests as frameworks hand them over.
 
 import { PARSED_BODY, bytesOf, verify } from "./api.js";
+import { BODY_BYTES } from "./core.js";
 
 /** A Fetch `Request`: Workers, Deno, Bun, Next.js, Hono (`c.req.raw`). Its body is read here. */
 export async function fromRequest(request, { mount } = {}) {
   if (request.bodyUsed) throw new TypeError("rxgate: the request's body was read before. Read it here only, or pass { method, url, headers, body } with the text that you read");
   const { method, url, headers } = request;
   const { pathname } = new URL(url);
-  return { method, url, headers, path: behind(pathname, mount), address: headers.get("cf-connecting-ip") ?? undefined, body: new Uint8Array(await request.arrayBuffer()) };
+  return { method, url, headers, path: behind(pathname, mount), address: headers.get("cf-connecting-ip") ?? undefined, body: await whole(request.body ?? []) };
 }
 
 /** The event of a Fetch `Request`, or why there is none. */
@@ -21,7 +22,7 @@ export async function fromNode(request, { mount, origin, address } = {}) {
   const { method, headers } = raw;
   const target = raw.originalUrl ?? request.originalUrl ?? raw.url;
   const secure = raw.socket?.encrypted === true;
-  const url = `${origin ?? `${secure ? "https" : "http"}://${headers.host}`}${target}`;
+  const url = `${origin ?? `${secure ? "https" : "http"}://${headers.host ?? "localhost"}`}${target}`;
   const { pathname } = new URL(url);
   return { method, url, headers, path: behind(pathname, mount), address: address ?? raw.socket?.remoteAddress, body: await bodyOf(request, raw) };
 }
@@ -40,11 +41,24 @@ async function bodyOf(request, raw) {
     } else return bytesOf(given);
   }
   if (raw.readableEnded) throw new TypeError("rxgate: the request's body was read before, and isn't in rawBody or body");
+  return whole(raw);
+}
+
+/** What a stream brings; of one that is longer than any source takes, as much as shows that. */
+async function whole(stream) {
   const chunks = [];
-  for await (const chunk of raw) chunks.push(typeof chunk === "string" ? new TextEncoder().encode(chunk) : chunk);
-  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  chunks.reduce((at, chunk) => (whole.set(chunk, at), at + chunk.length), 0);
-  return whole;
+  let length = 0;
+  // One that is left early stays open: the sender has to be answered.
+  const iterable = typeof stream.iterator === "function" ? stream.iterator({ destroyOnReturn: false }) : stream;
+  for await (const chunk of iterable) {
+    const bytes = typeof chunk === "string" ? new TextEncoder().encode(chunk) : chunk;
+    chunks.push(bytes);
+    length += bytes.length;
+    if (length >= BODY_BYTES) break;
+  }
+  const all = new Uint8Array(length);
+  chunks.reduce((at, chunk) => (all.set(chunk, at), at + chunk.length), 0);
+  return all;
 }
 
 /** What stands behind the mount in a path. */

@@ -405,7 +405,7 @@ export interface Authenticated {
 }
 
 /** What every refusal says. None holds a value of the request's, but for `answer`. */
-export interface Refused<Code extends string, Authentic extends boolean> {
+export interface Refused<Code extends string, Authentic extends boolean, IsUnreadable extends boolean = false> {
   readonly ok: false;
   /** Stable. Log it. */
   readonly code: Code;
@@ -413,14 +413,16 @@ export interface Refused<Code extends string, Authentic extends boolean> {
   readonly status: number;
   /** The body to answer: JSON. PHIL and Slack want one of their own. */
   readonly answer: string;
-  /** Whether it is the sender's all the same. What is, and is refused for what it says, won't be better when it is sent again: see {@link Unreadable}. */
+  /** Whether it is the sender's all the same. */
   readonly authentic: Authentic;
+  /** Whether it can't be read as an event, and won't be better when it is sent again: see {@link Unreadable}. */
+  readonly unreadable: IsUnreadable;
   /** What it means, in a sentence. */
   readonly message: string;
 }
 
-/** The request is the sender's, and can't be read as an event: keep it, then answer 200 (to PHIL the `status` and `answer` of its own). Of {@link normalise} `authentic` says nothing: there nothing is proved. */
-export interface Unreadable<Code extends string> extends Refused<Code, true> {
+/** The request is the sender's, and can't be read as an event: keep it, then answer 200 (to PHIL the `status` and `answer` of its own). Of {@link normalise} `authentic` is `false`: there nobody has checked whose it is. */
+export interface Unreadable<Code extends string> extends Refused<Code, boolean, true> {
   /** The key that matched. */
   readonly keyId: string;
   /** Names the event, if its id could be read. */
@@ -435,7 +437,7 @@ export interface SignatureMalformed extends Refused<"signature_malformed", false
 
 /** 401: no key made this signature over this body. {@link explain} may say why. */
 export interface SignatureMismatch extends Refused<"signature_mismatch", false> {
-  /** The ids of the source's keys. */
+  /** The ids of the keys that were tried: those that aren't past their `not_after`. */
   readonly keysTried: string[];
 }
 

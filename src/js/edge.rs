@@ -24,7 +24,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 const ABSENT: &str = "\0";
 
 thread_local! {
-    static INPUT: RefCell<Vec<u8>> = RefCell::new(vec![0; HEAD_BYTES + MAX_BODY_BYTES]);
+    // One byte more than any source takes: so much of a longer body is enough to refuse it.
+    static INPUT: RefCell<Vec<u8>> = RefCell::new(vec![0; HEAD_BYTES + MAX_BODY_BYTES + 1]);
     static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static SOURCES: RefCell<Vec<Option<Rc<PackageSource>>>> = const { RefCell::new(Vec::new()) };
 }

@@ -15,7 +15,7 @@ const KEY = "osigu-key-for-the-package-0001";
 const NOW = Date.parse("2026-06-25T14:22:11Z");
 const OSIGU = { provider: "osigu", environment: "sandbox", keys: [{ id: "first", secret: KEY }] };
 const sandbox = source(OSIGU);
-const { body } = osigu.event("authorization.created");
+const body = String(osigu.event("authorization.created").body);
 
 /// A request that is the sender's.
 const signed = (from = sandbox, text = body, more = {}) => ({ headers: sign(from, { body: text, now: NOW, ...more }).headers, body: text });
@@ -56,6 +56,9 @@ test("a refusal says why, with its facts", () => {
   const invalid = verify(sandbox, other, at);
   assert.deepEqual([invalid.code, invalid.authentic, invalid.status, invalid.path !== undefined, invalid.problem], ["event_invalid", true, 422, true, "missing"]);
   assert.equal(verify(sandbox, signed(sandbox, "no JSON"), at).code, "body_malformed");
+  assert.deepEqual([invalid.unreadable, late.unreadable, refused({ headers: {} }).unreadable], [true, false, false]);
+  const old = { id: "old", secret: "old-key-0123456789abcdef", not_after: "2026-06-01T00:00:00Z" };
+  assert.deepEqual(verify(source({ ...OSIGU, keys: [...OSIGU.keys, old] }), { ...request, body: `${body} ` }, at).keysTried, ["first"]);
   const production = source({ ...OSIGU, environment: "production" });
   assert.equal(verify(production, signed(production), at).code, "environment_mismatch");
 });
@@ -87,6 +90,11 @@ test("what more can be told of a signature that doesn't match is told when it is
   assert.deepEqual([verify(rotated, signed(), at).code, explain(rotated, signed(), at).hint], ["signature_mismatch", "key_expired"]);
   const expired = source({ ...OSIGU, keys: [old] });
   assert.deepEqual([verify(expired, signed(), at).code, explain(expired, signed(), at).hint], ["source_misconfigured", "key_expired"]);
+  // Digits that were lost can't be brought back; that it was written anew can be seen.
+  const digits = body.replace('"event_id"', '"amount": 375.00, "event_id"');
+  const lost = explain(sandbox, { ...signed(sandbox, digits), body: JSON.stringify(JSON.parse(digits)) }, at);
+  assert.deepEqual([lost.hint, /JSON\.stringify/.test(lost.message)], ["key_or_body", true]);
+  assert.doesNotMatch(explain(sandbox, { ...signed(), body: `${digits} ` }, at).message, /stringify/);
   assert.equal(explain(sandbox, signed(), at), undefined);
   assert.equal(explain(sandbox, signed(), { now: NOW + 400_000 }).code, "timestamp_out_of_tolerance");
 });
@@ -97,6 +105,7 @@ test("a programmer's mistakes throw, and say what to do", () => {
   assert.throws(() => verify(sandbox, { headers: {} }, at), { name: "TypeError", message: /the body is missing/ });
   assert.throws(() => verify(sandbox, { ...request, body: 5 }, at), { name: "TypeError", message: /the body is a number/ });
   assert.throws(() => verify(OSIGU, request, at), { name: "TypeError", message: /isn't a source/ });
+  for (const now of ["2026-06-25", new Date("soon"), NaN]) assert.throws(() => verify(sandbox, request, { now }), { name: "TypeError", message: /now isn't/ });
   assert.throws(() => verify(sandbox, undefined, at), { name: "TypeError", message: /isn't a request/ });
   const byUrl = source({ provider: "configured", scheme: { algorithm: "hmac-sha256", header: "x-sig", signed: "{url}{body}" }, event: { id: "/id", type: "/type" }, keys: OSIGU.keys });
   assert.throws(() => verify(byUrl, { headers: {}, body }, at), { name: "TypeError", message: /no url/ });
@@ -130,7 +139,8 @@ test("normalise reads what was authenticated elsewhere", () => {
     const { ok, event } = normalise(sandbox, form);
     assert.deepEqual([ok, event.type, event.rxauth, event.rxkeyid], [true, "rx.authorization.approved", "none", "none"]);
   }
-  assert.equal(normalise(sandbox, "{").code, "body_malformed");
+  const refused = normalise(sandbox, "{");
+  assert.deepEqual([refused.code, refused.authentic, refused.unreadable], ["body_malformed", false, true]);
 });
 
 test("authenticate doesn't read what the body says", () => {
@@ -139,7 +149,7 @@ test("authenticate doesn't read what the body says", () => {
 });
 
 test("patient data is held back by class, as the gateway does it", () => {
-  const { body } = osigu.event("authorization.created");
+  const body = String(osigu.event("authorization.created").body);
   const beneficiary = JSON.parse(body).data.beneficiary_id;
   const phi = source({ ...OSIGU, phi: { identifier: "pseudonym" }, phi_key: { secret: "pseudonym-key-0123456789-0123456789" } });
   const { json, event } = verify(phi, signed(phi, body), at);
@@ -156,6 +166,10 @@ test("PHIL is answered in its own form", () => {
   const bad = verify(from, signed(from, '{"metadata":{}}'), at);
   assert.deepEqual([bad.code, bad.status, JSON.parse(bad.answer).error.type], ["event_invalid", 400, "MISSING_INFO"]);
   const stranger = verify(from, { headers: { authorization: "no" }, body: callback.body }, at);
+  for (const much of [new Uint8Array(3 * 1024 * 1024), "é".repeat(1024 * 1024), "a".repeat(1024 * 1024 + 1), `${"a".repeat(1024 * 1024 - 1)}é`]) {
+    const large = verify(from, { headers: { authorization: "phil-key-0123456789" }, body: much }, at);
+    assert.deepEqual([large.code, large.status, JSON.parse(large.answer).error.type], ["body_too_large", 413, "OTHER"]);
+  }
   assert.deepEqual([stranger.status, JSON.parse(stranger.answer).error.type, JSON.parse(stranger.answer).requestID], [401, "OTHER", ""]);
 });
 
@@ -241,7 +255,7 @@ test("an event in a message is itself, and one by reference is fetched, compared
   assert.equal(await fails(reference, []), "seal_key_unknown");
   assert.equal(await fails(reference, [{ ...SEAL, secret: randomBytes(32).toString("base64") }]), "seal_broken");
   assert.equal(await fails("no JSON"), "message_unreadable");
-  assert.equal(await fails("5"), "message_unreadable");
+  for (const message of ["5", "{}", "[]", { rxgate: "other" }]) assert.equal(await fails(message), "message_unreadable");
 });
 
 // ── requests ──
@@ -274,6 +288,9 @@ test("a Node request brings its raw body, or what is left to read", async () => 
   }
   await assert.rejects(verifyNode(sandbox, { ...base, body: JSON.parse(body) }, at), { name: "TypeError", message: /express\.raw/ });
   await assert.rejects(verifyNode(sandbox, { ...base, readableEnded: true }, at), { name: "TypeError", message: /read before/ });
+  let read = 0;
+  const endless = { async *[Symbol.asyncIterator]() { for (;;) yield Buffer.alloc((read += 1) && 64 * 1024); } };
+  assert.deepEqual([(await verifyNode(sandbox, { ...base, ...endless }, at)).code, read], ["body_too_large", 17]);
   const { url, address } = await fromNode({ ...base, body: "" });
   assert.deepEqual([url, address], ["http://clinic.example/hooks/osigu", "203.0.113.7"]);
   assert.equal((await fromNode({ ...base, body: "" }, { origin: "https://clinic.example" })).url, "https://clinic.example/hooks/osigu");
