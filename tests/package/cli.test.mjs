@@ -444,7 +444,7 @@ describe("sign and verify", () => {
     await saved("osigu", osigu());
     const expired = { id: "old", secret: "OSIGU_SECRET", not_after: "2026-01-01T00:00:00Z" };
     file("source.json", { provider: "osigu", environment: "sandbox", keys: [{ id: "new", secret: "x".repeat(32) }, expired] });
-    const said = await refusal({ code: "signature_mismatch", hint: "key_expired", keysTried: ["new", "old"] }, "osigu", "--source", "source.json");
+    const said = await refusal({ code: "signature_mismatch", hint: "key_expired", keysTried: ["new"] }, "osigu", "--source", "source.json");
     assert.match(said, /past its not_after/);
     file("source.json", { provider: "osigu", environment: "sandbox", keys: [expired] });
     await refusal({ code: "source_misconfigured", status: 503, problem: "keys_expired" }, "osigu", "--source", "source.json");
