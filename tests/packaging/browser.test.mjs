@@ -58,7 +58,7 @@ async function page(context, folder, { policy = POLICY } = {}) {
   return { ...(await open(context, `http://127.0.0.1:${server.address().port}/`, reported)), fetched };
 }
 
-async function open(context, url, reported, { within = 60_000 } = {}) {
+async function open(context, url, reported, { within = 45_000 } = {}) {
   const profile = temporary();
   const flags = ["headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update", "disable-sync"];
   // HOME: what it keeps besides the profile goes there too.
@@ -66,7 +66,8 @@ async function open(context, url, reported, { within = 60_000 } = {}) {
   context.after(browser.stop);
   const late = new Promise((resolve) => setTimeout(resolve, within, "late").unref());
   const told = await Promise.race([reported, late, browser.exited.then(() => "ended")]);
-  if (typeof told === "string") throw new Error(`the page reported nothing (${told}):\n${browser.output()}`);
+  const said = () => browser.output().split("\n").filter((line) => !/dbus|vaapi|sandbox/i.test(line)).join("\n");
+  if (typeof told === "string") throw new Error(`the page reported nothing (${told}):\n${said()}`);
   await browser.stop();
   assert.match(told.agent, /Chrome\//);
   return told;
@@ -88,14 +89,17 @@ async function report(load) {
 
 // Names, not the namespace: a bundler that takes the package's files to be without side effects would drop the module.
 const MAIN = `
-import { ConfigurationError, init, resolve, sign, source, verify, verifyRequest } from "rxgate";
+import { ConfigurationError, resolve, sign, source, verify, verifyRequest } from "rxgate";
 import { report } from "./report.mjs";
-await report(async () => {
-  await init();
-  return { ConfigurationError, resolve, sign, source, verify, verifyRequest };
-});
+await report(() => ({ ConfigurationError, resolve, sign, source, verify, verifyRequest }));
 `;
-const INDEX = `<!doctype html><title>rxgate</title><script type="module" src="./main.mjs"></script>\n`;
+// What fails before the check is reported as well.
+const HEAD = `<!doctype html><title>rxgate</title>
+<script nonce="page">
+addEventListener("error", ({ message }) => fetch("/report", { method: "POST", body: JSON.stringify({ held: [], failed: [message], agent: navigator.userAgent }) }));
+</script>
+`;
+const INDEX = `${HEAD}<script type="module" src="./main.mjs"></script>\n`;
 const REPORT = `${REPORTING}export { report };\n`;
 
 const wasm = (fetched) => fetched.filter((path) => path.endsWith(".wasm")).length;
@@ -122,8 +126,7 @@ test("Vite serves a page with the package while it is developed", { skip }, asyn
 
 test("a page without a bundler imports rxgate/web", { skip }, async (context) => {
   const files = {
-    "index.html": `<!doctype html><title>rxgate</title>
-<script type="importmap" nonce="page">{ "imports": { "rxgate/web": "./node_modules/rxgate/src/web.js" } }</script>
+    "index.html": `${HEAD}<script type="importmap" nonce="page">{ "imports": { "rxgate/web": "./node_modules/rxgate/src/web.js" } }</script>
 <script type="module" nonce="page">
 import * as rx from "rxgate/web";
 import { report } from "./report.mjs";
@@ -159,7 +162,7 @@ report(async () => {
 
 for (const [format, type] of [["esm", "module"], ["iife", "text/javascript"]]) {
   test(`esbuild bundles rxgate/web with its bytes into one file: ${format}`, { skip }, async (context) => {
-    const folder = await project({ files: { "main.mjs": WITH_BYTES, "report.mjs": REPORT, "dist/index.html": `<!doctype html><title>rxgate</title><script type="${type}" src="./main.js"></script>\n` } });
+    const folder = await project({ files: { "main.mjs": WITH_BYTES, "report.mjs": REPORT, "dist/index.html": `${HEAD}<script type="${type}" src="./main.js"></script>\n` } });
     const { warnings } = await build({ absWorkingDir: folder, entryPoints: ["main.mjs"], bundle: true, format, platform: "browser", loader: { ".wasm": "binary" }, outdir: "dist", logLevel: "silent" });
     assert.deepEqual(warnings, []);
     const { held, failed, fetched } = await page(context, join(folder, "dist"));
@@ -170,7 +173,7 @@ for (const [format, type] of [["esm", "module"], ["iife", "text/javascript"]]) {
 
 test("esbuild bundles rxgate/web with the wasm as a file beside it", { skip }, async (context) => {
   const main = WITH_BYTES.replace("import bytes", "import path").replace("rx.init(bytes)", "rx.init(new URL(path, import.meta.url))");
-  const folder = await project({ files: { "main.mjs": main, "report.mjs": REPORT, "dist/index.html": `<!doctype html><title>rxgate</title><script type="module" src="./main.js"></script>\n` } });
+  const folder = await project({ files: { "main.mjs": main, "report.mjs": REPORT, "dist/index.html": `${HEAD}<script type="module" src="./main.js"></script>\n` } });
   await build({ absWorkingDir: folder, entryPoints: ["main.mjs"], bundle: true, format: "esm", platform: "browser", loader: { ".wasm": "file" }, outdir: "dist", logLevel: "silent" });
   const { held, failed, fetched } = await page(context, join(folder, "dist"));
   allHeld({ held, failed });
@@ -180,7 +183,7 @@ test("esbuild bundles rxgate/web with the wasm as a file beside it", { skip }, a
 // esbuild leaves `new URL("…", import.meta.url)` as it is: the wasm is looked for where the bundle is served.
 test("esbuild's bundle of rxgate itself finds the wasm only where it is put by hand", { skip }, async (context) => {
   const main = `import { report } from "./report.mjs"; report(() => import("rxgate"));\n`;
-  const folder = await project({ files: { "main.mjs": main, "report.mjs": REPORT, "dist/index.html": `<!doctype html><title>rxgate</title><script type="module" src="./main.js"></script>\n` } });
+  const folder = await project({ files: { "main.mjs": main, "report.mjs": REPORT, "dist/index.html": `${HEAD}<script type="module" src="./main.js"></script>\n` } });
   await build({ absWorkingDir: folder, entryPoints: ["main.mjs"], bundle: true, format: "esm", platform: "browser", outdir: "dist", logLevel: "silent" });
   const without = await page(context, join(folder, "dist"));
   assert.deepEqual(without.held, []);
