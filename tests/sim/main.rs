@@ -484,7 +484,11 @@ impl Sim {
         dead.flight.shorten(waited);
         let (taken, reached) = (self.world.taken.len(), self.world.delivered.len());
         if performed && !ended {
+            if timeout(&dead.flight.effect) == Some(Duration::ZERO) {
+                self.fault(&dead.flight.effect, true);
+            }
             self.world.crash_after_performing(dead.flight);
+            self.forget_faults();
             self.note_grants();
             if self.world.delivered.len() > reached {
                 let delivery = self.world.delivered.last().unwrap();
