@@ -1,4 +1,4 @@
-// Bundlers for browsers, and Deno: the module is an asset beside this file, fetched and compiled before the import is done.
+// Bundlers for browsers: the module is an asset beside this file, fetched and compiled before the import is done.
 
 import { provide } from "./api.js";
 import { compile } from "./compile.js";
