@@ -1,6 +1,6 @@
 # Thin names over scripts/. `make demo` and `make test` do all their own set-up.
 
-.PHONY: demo dev test check wasm package setup
+.PHONY: demo dev test test-packaging sim check wasm package setup
 
 demo: setup wasm package
 	@scripts/run scripts/demo.mjs
@@ -10,6 +10,12 @@ dev: setup wasm package
 
 test: setup wasm
 	@scripts/test
+
+test-packaging: setup
+	@scripts/test-packaging
+
+sim:
+	@scripts/sim
 
 check: setup
 	@scripts/check
