@@ -6,6 +6,14 @@
 //! say so; a change of the number of shards. The driver is that of the other native tests.
 
 #![allow(dead_code, reason = "the driver has more than is used here")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "what goes wrong here is a failure of the test"
+)]
 
 #[path = "../it/driver.rs"]
 mod driver;
@@ -636,12 +644,12 @@ impl Sim {
                 // A dead letter, claimed by its bytes, or a redelivery.
                 continue;
             };
-            let before = self.grants.iter().filter(|grant| grant.0 == entity);
+            let mut before = self.grants.iter().filter(|grant| grant.0 == entity);
             let kinds: BTreeSet<&str> = before
                 .clone()
                 .filter_map(|grant| self.kind_of(grant.1))
                 .collect();
-            if let Some(last) = before.last() {
+            if let Some(last) = before.next_back() {
                 assert!(fence.0 > last.2, "a sequence that doesn't rise");
             }
             let has = |kind: &str| kinds.contains(kind);
