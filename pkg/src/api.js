@@ -9,18 +9,20 @@ export const PARSED_BODY =
   'Pass the raw body: express.raw({ type: "*/*" }) on this route before express.json(), a Buffer content type parser in Fastify, await request.text() in Next.js, Hono and Workers.';
 
 let module;
+let hmac;
 let core;
 let generation = 0;
 
-/** Brings the module. Each runtime's entry calls it. */
-export function provide(wasm) {
+/** Brings the module, and the host's HMAC-SHA256 where it has one that answers at once. Each runtime's entry calls it. */
+export function provide(wasm, hostHmac) {
   module ??= wasm;
+  hmac ??= hostHmac;
 }
 
 function current() {
   if (core && !core.trapped) return core;
   if (!module) throw new Error('rxgate: not initialised. Call "await init()" once before anything else, or import "rxgate" instead of "rxgate/web"');
-  core = new Core(module);
+  core = new Core(module, hmac);
   generation += 1;
   return core;
 }

@@ -37,17 +37,36 @@ pub trait Mac: Sized {
     fn tag(&self, parts: &[&[u8]]) -> Tag;
 }
 
-/// The default: the `hmac` and `sha2` crates. The key's two blocks are hashed once, when it is made.
+/// The default: the `hmac` and `sha2` crates. The key's two blocks are hashed once, when it is made. The npm package's host may have a faster one, for what is long.
 #[derive(Clone)]
-pub struct HmacSha256(Hmac<Sha256>);
+pub struct HmacSha256 {
+    own: Hmac<Sha256>,
+    #[cfg(all(feature = "js", target_arch = "wasm32"))]
+    host: std::rc::Rc<super::host::HostKey>,
+}
+
+impl HmacSha256 {
+    /// With a key of any length.
+    pub(super) fn of_any_length(key: &[u8]) -> Option<Self> {
+        Some(Self {
+            own: Hmac::new_from_slice(key).ok()?,
+            #[cfg(all(feature = "js", target_arch = "wasm32"))]
+            host: super::host::HostKey::new(key).into(),
+        })
+    }
+}
 
 impl Mac for HmacSha256 {
     fn new(key: &[u8]) -> Option<Self> {
-        Hmac::new_from_slice(key).ok().map(Self)
+        Self::of_any_length(key)
     }
 
     fn tag(&self, parts: &[&[u8]]) -> Tag {
-        let mut mac = self.0.clone();
+        #[cfg(all(feature = "js", target_arch = "wasm32"))]
+        if let Some(tag) = self.host.tag(parts) {
+            return Tag(tag);
+        }
+        let mut mac = self.own.clone();
         for part in parts {
             mac.update(part);
         }

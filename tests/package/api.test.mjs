@@ -1,7 +1,7 @@
 // The package's API in Node: what it takes, what it answers, and what it says to a programmer who is mistaken.
 
 import assert from "node:assert/strict";
-import { createCipheriv, createHash, randomBytes } from "node:crypto";
+import { createCipheriv, createHash, createHmac, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -294,6 +294,45 @@ test("a Node request brings its raw body, or what is left to read", async () => 
   const { url, address } = await fromNode({ ...base, body: "" });
   assert.deepEqual([url, address], ["http://clinic.example/hooks/osigu", "203.0.113.7"]);
   assert.equal((await fromNode({ ...base, body: "" }, { origin: "https://clinic.example" })).url, "https://clinic.example/hooks/osigu");
+});
+
+// ── the host's HMAC ──
+
+test("long bodies are hashed by the host, and short ones here: the same answers on either side, and without a host", async () => {
+  const wasm = new WebAssembly.Module(readFileSync(join(import.meta.dirname, "../../pkg/wasm/rxgate.wasm")));
+  const [hosted, alone] = [await import("../../pkg/src/api.js?hosted"), await import("../../pkg/src/api.js?alone")];
+  const calls = [];
+  hosted.provide(wasm, (key) => {
+    calls.push(Buffer.from(key).toString());
+    return createHmac("sha256", key);
+  });
+  alone.provide(wasm);
+  const keys = [{ id: "old", secret: "old-key-0123456789abcdef" }, { id: "first", secret: KEY }];
+  const standardKey = Buffer.from("standard-webhooks-key-0001");
+  const lengths = [0, 1, 63, 64, 65, 600, 626, 627, 628, 629, 630, 640, 641, 2048, 100_000];
+  for (const length of lengths) {
+    const bytes = randomBytes(length);
+    const t = String(NOW / 1000);
+    const v1 = createHmac("sha256", KEY).update(`${t}.`).update(bytes).digest("hex");
+    const standard = createHmac("sha256", standardKey).update(`msg_1.${t}.`).update(bytes).digest("base64");
+    const changed = Buffer.concat([bytes.subarray(1), Buffer.from([7])]);
+    for (const api of [hosted, alone]) {
+      const from = api.source({ ...OSIGU, keys });
+      const webhooks = api.source({ provider: "configured", preset: "standard-webhooks", keys: [{ id: "first", secret: `whsec_${standardKey.toString("base64")}` }] });
+      const before = calls.length;
+      const answer = (from, headers, body) => api.authenticate(from, { headers, body }, at);
+      const taken = answer(from, { "x-osigu-signature": `t=${t},v1=${v1}` }, bytes);
+      assert.deepEqual([taken.ok, taken.keyId], [true, "first"], String(length));
+      assert.equal(answer(from, { "x-osigu-signature": `t=${t},v1=${v1}` }, changed).code, "signature_mismatch");
+      const headers = { "webhook-id": "msg_1", "webhook-timestamp": t, "webhook-signature": `v1,${standard}` };
+      assert.equal(answer(webhooks, headers, bytes).ok, true, String(length));
+      assert.equal(answer(webhooks, headers, changed).code, "signature_mismatch");
+      // Two keys are tried for the first, two for the second, one each for the others.
+      const expected = api === alone || length < 600 ? 0 : length >= 641 ? 6 : undefined;
+      if (expected !== undefined) assert.equal(calls.length - before, expected, String(length));
+    }
+  }
+  assert.deepEqual(new Set(calls), new Set(["old-key-0123456789abcdef", KEY, standardKey.toString()]));
 });
 
 // ── starting ──
