@@ -142,22 +142,29 @@ export function bytesOf(body) {
 function check(name, from, request, now) {
   if (!(from instanceof Source)) throw new TypeError("rxgate: the first argument isn't a source: make one with source({ provider, keys, … })");
   if (request === null || typeof request !== "object") throw new TypeError("rxgate: the second argument isn't a request: { headers, body }");
-  const opened = from.open();
   const body = bytesOf(request.body);
-  const { headers } = request;
+  const { headers, method = "POST", url, path, address } = request;
+  for (const [name, value] of Object.entries({ method, url, path, address })) {
+    if (value !== undefined && value !== null && typeof value !== "string") throw new TypeError(`rxgate: the request's ${name} isn't a string`);
+  }
+  const reads = from.open();
   const get = (header) => read(headers, header);
+  const traceparent = get("traceparent");
   const lines = [
-    get("traceparent"),
-    request.method ?? "POST",
-    opened.url ? request.url : undefined,
-    opened.path ? request.path : undefined,
-    opened.path ? request.address : undefined,
-    opened.header ? get(opened.header) : undefined,
-    ...opened.more.map(get),
+    // A well-formed one is as long as that.
+    traceparent?.length > 64 ? undefined : traceparent,
+    method,
+    reads.url ? url : undefined,
+    reads.path ? path?.replace(/^\//, "") : undefined,
+    reads.path ? address : undefined,
+    reads.header ? get(reads.header) : undefined,
+    ...reads.more.map(get),
   ];
-  if (opened.url && request.url === undefined) throw new TypeError("rxgate: the request has no url, and this sender's signature covers it");
+  if (reads.url && url === undefined) throw new TypeError("rxgate: the request has no url, and this sender's signature covers it");
   const at = milliseconds(now);
-  const said = current().check(name, opened.handle, lines, body, at);
+  // Only now: what was called above may have had the instance replaced.
+  const { handle } = from.open();
+  const said = current().check(name, handle, lines, body, at);
   return said.ok || name === "explain" ? { said } : { refused: refusal(from, JSON.parse(said.head), at) };
 }
 
@@ -177,6 +184,9 @@ function refusal(from, told, at) {
   if (told.code === "signature_mismatch") refused.keysTried = from.keysAt(at);
   return refused;
 }
+
+/** The body broke off: nothing of it counts. */
+export const incomplete = () => ({ ok: false, code: "body_incomplete", status: 503, authentic: false, unreadable: false, message: MESSAGES.body_incomplete, answer: '{"code":"body_incomplete"}' });
 
 function event({ said, refused }) {
   if (refused) return refused;
@@ -207,6 +217,7 @@ export function authenticate(from, request, { now } = {}) {
 
 /** The event of a body that was authenticated elsewhere. Nothing is checked but the content; `rxauth` is `none`. */
 export function normalise(from, request, { now } = {}) {
+  if (request !== null && typeof request === "object" && !("body" in request) && !(request instanceof ArrayBuffer) && !ArrayBuffer.isView(request)) throw new TypeError(PARSED_BODY);
   const whole = typeof request === "string" || request instanceof ArrayBuffer || ArrayBuffer.isView(request) ? { body: request } : request;
   const read = event(check("normalise", from, whole, now));
   // Nobody has checked whose it is.
@@ -247,6 +258,7 @@ export function sign(from, { body, method = "POST", url, id, now, key, webhook }
   if (!(from instanceof Source)) throw new TypeError("rxgate: the first argument isn't a source: make one with source({ provider, keys, … })");
   const bytes = bytesOf(body);
   if ((typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes).length >= BODY_BYTES) throw new RangeError("rxgate: the body is larger than 1 MiB");
+  if (key !== undefined && (typeof key !== "string" || key === "" || key.length > 4096 || /[\r\n]/.test(key))) throw new TypeError("rxgate: key: isn't a text of one line");
   const lines = [method, url, id ?? `msg_${globalThis.crypto.randomUUID().replaceAll("-", "")}`, key, webhook];
   const { ok, head } = current().check("sign", from.open().handle, lines, bytes, milliseconds(now));
   const told = JSON.parse(head);
@@ -255,7 +267,8 @@ export function sign(from, { body, method = "POST", url, id, now, key, webhook }
 }
 
 /** What is wrong with a whole configuration of the Worker, all at once; nothing: an empty list. */
-export function checkConfig({ vars, secrets = {}, bindings = {} }, { now } = {}) {
+export function checkConfig({ vars, secrets = {}, bindings = {} } = {}, { now } = {}) {
+  if (vars === null || typeof vars !== "object") throw new TypeError("rxgate: checkConfig() takes { vars, secrets, bindings }: vars are the tables of wrangler.toml's [vars]");
   const { queues = [], kv = false, rate_limit = false } = bindings;
   const { head } = current().json("check_config", { vars, secrets, bindings: { queues, kv, rate_limit } }, milliseconds(now));
   return JSON.parse(head).faults;
@@ -280,7 +293,7 @@ export async function resolve(message, kv, sealKeys = []) {
     throw new ResolveError("message_unreadable", "the message isn't JSON");
   }
   if (value === null || typeof value !== "object") throw new ResolveError("message_unreadable", "the message isn't an event, nor a reference to one");
-  if (value.specversion !== undefined && value.rxgate === undefined) return value;
+  if (typeof value.specversion === "string" && value.rxgate === undefined) return value;
   if (value.rxgate !== "reference") throw new ResolveError("message_unreadable", "the message isn't an event, nor a reference to one");
   const stored = await kv.get(value.key, { type: "arrayBuffer" });
   if (stored === null || stored === undefined) throw new ResolveError("body_missing", "the event isn't in KV yet: try again after a minute");
@@ -300,8 +313,14 @@ async function opened(frame, sealKeys) {
   const named = sealKeys.find((key) => key.id === id);
   if (!named) throw new ResolveError("seal_key_unknown", `the event is sealed with the key ${JSON.stringify(id)}, which isn't among those given`);
   const { subtle } = globalThis.crypto;
-  const bytes = Uint8Array.from(atob(named.secret), (char) => char.charCodeAt(0));
-  const key = await subtle.importKey("raw", bytes, "AES-GCM", false, ["decrypt"]);
+  let key;
+  try {
+    const bytes = Uint8Array.from(atob(named.secret), (char) => char.charCodeAt(0));
+    if (bytes.length !== 32) throw new RangeError();
+    key = await subtle.importKey("raw", bytes, "AES-GCM", false, ["decrypt"]);
+  } catch {
+    throw new ResolveError("seal_key_unknown", `the key ${JSON.stringify(id)} isn't base64 of 32 bytes`);
+  }
   const additionalData = new Uint8Array([...new TextEncoder().encode("rxgate event"), 0, ...head]);
   try {
     return await subtle.decrypt({ name: "AES-GCM", iv: frame.subarray(headLength, headLength + 12), additionalData }, key, frame.subarray(headLength + 12));

@@ -50,7 +50,9 @@ function hostOf(hmac, memory) {
 
 const line = (value) => {
   if (value === undefined || value === null) return ABSENT;
-  const text = value.length > MAX_VALUE_CHARS ? value.slice(0, MAX_VALUE_CHARS) : value;
+  // A string, whatever was given: an array's `includes` would ask another question.
+  const whole = String(value);
+  const text = whole.length > MAX_VALUE_CHARS ? whole.slice(0, MAX_VALUE_CHARS) : whole;
   // A header's value has no line ends; an object that stands for headers may.
   return text.includes("\n") ? text.replaceAll("\n", " ") : text;
 };
@@ -90,7 +92,9 @@ export class Core {
     let head = line(lines[0]);
     for (let place = 1; place < lines.length; place += 1) head += `\n${line(lines[place])}`;
     const memory = this.#memory();
-    const { written } = encoder.encodeInto(head, memory.subarray(this.#input, this.#input + HEAD_BYTES));
+    const { read, written } = encoder.encodeInto(head, memory.subarray(this.#input, this.#input + HEAD_BYTES));
+    // What is cut off mustn't count as absent, nor a cut value as whole.
+    if (read < head.length) return { ok: false, head: '{"code":"signature_malformed","status":401,"authentic":false}', body: "" };
     const length = this.#body(memory, body);
     return this.#read(this.#call(name, handle, written, length, now));
   }

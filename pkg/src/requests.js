@@ -1,35 +1,47 @@
 // Requests as frameworks hand them over.
 
-import { PARSED_BODY, bytesOf, verify } from "./api.js";
+import { PARSED_BODY, bytesOf, incomplete, verify } from "./api.js";
 import { BODY_BYTES } from "./core.js";
 
 /** A Fetch `Request`: Workers, Deno, Bun, Next.js, Hono (`c.req.raw`). Its body is read here. */
-export async function fromRequest(request, { mount } = {}) {
+export async function fromRequest(request, { mount, address } = {}) {
+  if (typeof request?.headers?.get !== "function" || typeof request.url !== "string") throw new TypeError("rxgate: the request isn't a Fetch Request; of Node's, Express's or Fastify's take verifyNode");
   if (request.bodyUsed) throw new TypeError("rxgate: the request's body was read before. Read it here only, or pass { method, url, headers, body } with the text that you read");
   const { method, url, headers } = request;
-  const { pathname } = new URL(url);
-  return { method, url, headers, path: behind(pathname, mount), address: headers.get("cf-connecting-ip") ?? undefined, body: await whole(request.body ?? []) };
+  return { method, url, headers, path: behind(url, mount), address, body: request.body ? await whole(request.body) : new Uint8Array(await request.arrayBuffer()) };
 }
 
 /** The event of a Fetch `Request`, or why there is none. */
 export async function verifyRequest(source, request, options = {}) {
-  return verify(source, await fromRequest(request, options), options);
+  return verified(source, fromRequest(request, options), options);
+}
+
+/** A sender that breaks off is answered as well: only a programmer's mistake throws. */
+async function verified(source, reading, options) {
+  let read;
+  try {
+    read = await reading;
+  } catch (fault) {
+    if (fault instanceof TypeError && fault.message.startsWith("rxgate: ")) throw fault;
+    return incomplete();
+  }
+  return verify(source, read, options);
 }
 
 /** A request of Node's `http`, Express or Fastify: `rawBody`, or a `body` that is a Buffer or a string, or else what can still be read of it. */
 export async function fromNode(request, { mount, origin, address } = {}) {
+  if (request === null || typeof request !== "object" || typeof (request.raw ?? request).headers !== "object") throw new TypeError("rxgate: the request isn't one of Node's, Express's or Fastify's; of a Fetch Request take verifyRequest");
   const raw = request.raw ?? request;
   const { method, headers } = raw;
   const target = raw.originalUrl ?? request.originalUrl ?? raw.url;
   const secure = raw.socket?.encrypted === true;
   const url = `${origin ?? `${secure ? "https" : "http"}://${headers.host ?? "localhost"}`}${target}`;
-  const { pathname } = new URL(url);
-  return { method, url, headers, path: behind(pathname, mount), address: address ?? raw.socket?.remoteAddress, body: await bodyOf(request, raw) };
+  return { method, url, headers, path: behind(`http://localhost${target}`, mount), address: address ?? raw.socket?.remoteAddress, body: await bodyOf(request, raw) };
 }
 
 /** The event of a Node request, or why there is none. */
 export async function verifyNode(source, request, options = {}) {
-  return verify(source, await fromNode(request, options), options);
+  return verified(source, fromNode(request, options), options);
 }
 
 async function bodyOf(request, raw) {
@@ -61,9 +73,11 @@ async function whole(stream) {
   return all;
 }
 
-/** What stands behind the mount in a path. */
-function behind(pathname, mount) {
-  if (mount === undefined) return undefined;
+/** What stands behind the mount in a URL's path. */
+function behind(url, mount) {
+  // A stranger may have written it.
+  if (mount === undefined || !URL.canParse(url)) return undefined;
+  const { pathname } = new URL(url);
   const front = mount.endsWith("/") ? mount : `${mount}/`;
   return pathname.startsWith(front) ? pathname.slice(front.length) : undefined;
 }

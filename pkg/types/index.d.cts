@@ -313,7 +313,7 @@ export interface WebhookRequest {
   /** What stands behind the source's name in the path, without a slash in front: eVitalRx's `<token>/order-accepted`. */
   readonly path?: string | undefined;
   /** The client's address. Only for eVitalRx with `addresses`. */
-  readonly address?: string | undefined;
+  readonly address?: string | null | undefined;
 }
 
 /** A request that was read of what a framework has. */
@@ -333,9 +333,15 @@ export interface Mount {
   readonly mount?: string | undefined;
 }
 
+/** What a Fetch `Request` doesn't say. */
+export interface RequestOptions extends Mount {
+  /** The client's address, for eVitalRx with `addresses`: on Cloudflare `request.headers.get("cf-connecting-ip")`, which nobody else can set there; elsewhere what your platform says. Never a header that a client may send. */
+  readonly address?: string | null | undefined;
+}
+
 /** What Node's `headers` don't say. */
 export interface NodeOptions extends Mount {
-  /** The origin that the sender called, such as `https://hooks.clinic.example`. Behind a proxy Node doesn't know it. Only where the signature covers the URL. */
+  /** The origin that the sender called, such as `https://hooks.clinic.example`. Only where the signature covers the URL, and there always: without it the `Host` header decides, which a stranger may choose. */
   readonly origin?: string | undefined;
   /** The client's address. The connection's if it is left out: behind a proxy that is the proxy's. */
   readonly address?: string | undefined;
@@ -347,6 +353,7 @@ export interface FetchRequest {
   readonly url: string;
   readonly headers: { get(name: string): string | null };
   readonly bodyUsed: boolean;
+  readonly body?: unknown;
   arrayBuffer(): Promise<ArrayBuffer>;
 }
 
@@ -363,11 +370,11 @@ export interface NodeRequest {
 }
 
 /**
- * Reads a Fetch `Request`: Workers, Deno, Bun, Next.js, Hono (`c.req.raw`). Its body is read here, and `cf-connecting-ip` is taken for the address.
+ * Reads a Fetch `Request`: Workers, Deno, Bun, Next.js, Hono (`c.req.raw`). Its body is read here.
  *
  * @throws TypeError if its body was read before.
  */
-export declare function fromRequest(request: FetchRequest, options?: Mount): Promise<ReadRequest>;
+export declare function fromRequest(request: FetchRequest, options?: RequestOptions): Promise<ReadRequest>;
 
 /**
  * Reads a request of Node's `http`, Express or Fastify: `rawBody`, or a `body` that is bytes or text, or else the stream.
@@ -467,6 +474,9 @@ export interface SourceMisconfigured extends Refused<"source_misconfigured", fal
 /** 413: the body is larger than `max_body_bytes`. */
 export interface BodyTooLarge extends Refused<"body_too_large", false> {}
 
+/** 503: the body broke off. Of {@link verifyRequest} and {@link verifyNode} only. */
+export interface BodyIncomplete extends Refused<"body_incomplete", false> {}
+
 /** 422 (PHIL: 400): the body isn't a JSON object within the limits. */
 export interface BodyMalformed extends Unreadable<"body_malformed"> {
   readonly problem: "not_utf8" | "not_an_object" | "duplicate_key" | "too_deep";
@@ -509,7 +519,8 @@ export type AuthenticationRefusal =
   | AddressNotAllowed
   | SourceUnknown
   | SourceMisconfigured
-  | BodyTooLarge;
+  | BodyTooLarge
+  | BodyIncomplete;
 
 /** Why there is no event, although the request is the sender's. */
 export type ContentRefusal = BodyMalformed | EventInvalid | EventContradictory | EnvironmentMismatch | ProviderMismatch;
@@ -547,7 +558,7 @@ export declare function verify<P extends Provider, F extends Phi>(from: Source<P
 export declare function verifyRequest<P extends Provider, F extends Phi>(
   from: Source<P, F>,
   request: FetchRequest,
-  options?: Clock & Mount,
+  options?: Clock & RequestOptions,
 ): Promise<VerifyResult<EventOf<P, F>>>;
 
 /** {@link fromNode}, then {@link verify}. */

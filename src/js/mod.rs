@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use crate::auth::scheme::{Algorithm, Form, Head, SignProblem, Signer};
 use crate::auth::{
-    Authentication, HmacSha256, Key, KeyId, OSIGU_SIGNATURE, RawBody, SignatureRefusal, Verified,
+    Authentication, HmacSha256, Key, KeyId, OSIGU_SIGNATURE, RawBody, SignatureRefusal, Strength,
+    Verified,
 };
 use crate::bytes::hex;
-use crate::config::{Config, Fault, Source};
+use crate::config::{Config, Fault, MAX_BODY_BYTES, Source};
 use crate::delivery::webhook_id;
 use crate::entity::{Ordering, event_digest};
 use crate::event::phi::Scratch;
@@ -111,16 +112,20 @@ impl PackageSource {
     /// Whether the request is the sender's.
     pub fn authenticate<'a>(&self, request: &Request<'a>) -> Result<Verified<'a>, Box<Refused>> {
         let source = &self.source;
-        if request.body.len() > source.max_body {
-            return Err(self.refused(Outcome::BodyTooLarge, request));
-        }
         let Request {
             head, body, now, ..
         } = *request;
+        // The path first, then the address, then the size, as the gateway has it: who has no token is told nothing else.
         if !source.scheme.admits(head.path, now) {
             let mut refused = self.refused(Outcome::SourceUnknown, request);
             refused.problem = Some("path_token_mismatch".to_owned());
             return Err(refused);
+        }
+        if !source.scheme.allows(head.address) {
+            return Err(self.refused(Outcome::AddressNotAllowed, request));
+        }
+        if body.len() > source.max_body {
+            return Err(self.refused(Outcome::BodyTooLarge, request));
         }
         source
             .scheme
@@ -180,7 +185,7 @@ impl PackageSource {
         let sender = source.expected.sender.as_ref();
         if let Some(challenge) = sender.and_then(|sender| sender.challenge(verified)) {
             let mut refused = self.refused(Outcome::ChallengeAnswered, request);
-            refused.authentic = true;
+            refused.authentic = is_proved(verified);
             refused.answer = Some(challenge_answer(&challenge));
             return Err(refused);
         }
@@ -243,7 +248,7 @@ impl PackageSource {
             code: reason.code(),
             status: answer.as_ref().map_or(422, |(status, _)| *status),
             answer: answer.map(|(_, body)| body),
-            authentic: true,
+            authentic: is_proved(verified),
             path,
             problem: problem.map(str::to_owned),
             ..Refused::default()
@@ -366,6 +371,11 @@ impl PackageSource {
     }
 }
 
+/// Whether a key vouches for it: an address alone, or nothing at all, proves nothing.
+fn is_proved(verified: &Verified<'_>) -> bool {
+    verified.proof().strength != Strength::None
+}
+
 /// What a request would be sent with.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Signed {
@@ -435,6 +445,9 @@ fn pretty(body: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// The levels that a body may have.
+const MOST_DEEP: usize = 128;
+
 /// The same JSON with other white space: `gap` says what stands behind a `{`, `[`, `,` or `:` and before a `}` or `]`, at this depth. An empty object or array has none.
 fn rewritten(body: &[u8], gap: impl Fn(u8, usize) -> String) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(body.len() * 2);
@@ -457,6 +470,10 @@ fn rewritten(body: &[u8], gap: impl Fn(u8, usize) -> String) -> Option<Vec<u8>> 
                 while whole.next_if(u8::is_ascii_whitespace).is_some() {}
                 if !matches!(whole.peek(), Some(b'}' | b']')) {
                     depth += 1;
+                    // What is deeper than any event, or becomes longer than any body, was never sent.
+                    if depth > MOST_DEEP || out.len() > MAX_BODY_BYTES {
+                        return None;
+                    }
                     out.extend_from_slice(gap(byte, depth).as_bytes());
                 } else if let Some(end) = whole.next() {
                     out.push(end);

@@ -253,6 +253,7 @@ test("an event in a message is itself, and one by reference is fetched, compared
   assert.equal(await fails({ ...reference, key: "body/2" }), "body_missing");
   assert.equal(await fails({ ...reference, hash: "sha256:00" }), "body_changed");
   assert.equal(await fails(reference, []), "seal_key_unknown");
+  for (const secret of ["no base64!", undefined, randomBytes(16).toString("base64")]) assert.equal(await fails(reference, [{ ...SEAL, secret }]), "seal_key_unknown");
   assert.equal(await fails(reference, [{ ...SEAL, secret: randomBytes(32).toString("base64") }]), "seal_broken");
   assert.equal(await fails("no JSON"), "message_unreadable");
   for (const message of ["5", "{}", "[]", { rxgate: "other" }]) assert.equal(await fails(message), "message_unreadable");
@@ -294,6 +295,74 @@ test("a Node request brings its raw body, or what is left to read", async () => 
   const { url, address } = await fromNode({ ...base, body: "" });
   assert.deepEqual([url, address], ["http://clinic.example/hooks/osigu", "203.0.113.7"]);
   assert.equal((await fromNode({ ...base, body: "" }, { origin: "https://clinic.example" })).url, "https://clinic.example/hooks/osigu");
+});
+
+// ── what strangers try ──
+
+const ORDER = readFileSync(join(import.meta.dirname, "../fixtures/evitalrx/order-assigned/body.json"));
+const TOKEN = "evitalrx-path-token-0123456789";
+
+test("an address counts only if whoever calls says it is one", async () => {
+  const from = source({ provider: "evitalrx", accept_unsigned: true, addresses: ["203.0.113.7"] });
+  const headers = { "cf-connecting-ip": "203.0.113.7", "x-forwarded-for": "203.0.113.7", forwarded: "for=203.0.113.7" };
+  const sent = () => new Request("https://clinic.example/hooks/portal/order-assigned", { method: "POST", headers, body: ORDER });
+  const mount = "/hooks/portal";
+  assert.equal((await verifyRequest(from, sent(), { mount })).code, "address_not_allowed");
+  const { ok, event } = await verifyRequest(from, sent(), { mount, address: "203.0.113.7" });
+  assert.deepEqual([ok, event.rxauth], [true, "none"]);
+  // An address proves nothing.
+  const bad = verify(from, { headers, path: "order-assigned", address: "203.0.113.7", body: "[" });
+  assert.deepEqual([bad.code, bad.authentic, bad.unreadable], ["body_malformed", false, true]);
+});
+
+test("nothing but strings gets into a request's lines, and nothing is cut unnoticed", () => {
+  const from = source({ provider: "evitalrx", accept_unsigned: true, addresses: ["203.0.113.7"] });
+  const asked = (more) => verify(from, { headers: {}, body: ORDER, ...more });
+  for (const more of [{ path: ["order-assigned\n203.0.113.7"] }, { address: ["203.0.113.7"] }, { method: 5 }, { url: new URL("https://a/") }]) assert.throws(() => asked(more), { name: "TypeError", message: /isn't a string/ });
+  const tricky = { get: (name) => (name === "traceparent" ? ["x\nPOST\n\0\np\n203.0.113.7"] : null) };
+  assert.equal(asked({ headers: tricky, path: "p", address: "198.51.100.1" }).code, "address_not_allowed");
+  const wide = "€".repeat(8192);
+  for (let n = 20_000; n < 27_000; n += 1000) assert.equal(asked({ method: wide, path: wide.slice(0, n / 3), address: `203.0.113.7${" ".repeat(8000)}7` }).ok, false);
+  assert.equal(asked({ method: wide, path: wide, address: "203.0.113.7" + "é".repeat(8000) }).ok, false);
+});
+
+test("a wrong token is told nothing else, and a slash in front of a path does no harm", () => {
+  const from = source({ provider: "evitalrx", accept_unsigned: true, path_tokens: [{ id: "first", secret: TOKEN }], addresses: ["203.0.113.7"] });
+  const asked = (path, address, body = ORDER) => verify(from, { headers: {}, path, address, body }).code ?? "ok";
+  const large = new Uint8Array(600_000);
+  assert.deepEqual([asked("wrong/x", "203.0.113.8", large), asked(TOKEN, "203.0.113.8", large), asked(TOKEN, "203.0.113.7", large)], ["source_unknown", "address_not_allowed", "body_too_large"]);
+  assert.equal(asked(`/${TOKEN}/order-assigned`, "203.0.113.7"), "ok");
+});
+
+test("explaining a hostile body costs no more than its length", () => {
+  const before = process.memoryUsage().rss;
+  for (const text of ["[".repeat(200_000), '{"a":'.repeat(40_000), "[1,".repeat(60_000)]) assert.equal(explain(sandbox, { ...signed(), body: text }, at).hint, "key_or_body");
+  assert.ok(process.memoryUsage().rss - before < 200e6, "it takes memory");
+});
+
+test("a stranger's Host, or a body that breaks off, is answered", async () => {
+  const base = (host) => ({ method: "POST", url: `/hooks/portal/${TOKEN}/order-assigned`, headers: { host }, socket: {}, body: ORDER });
+  const from = source({ provider: "evitalrx", accept_unsigned: true, path_tokens: [{ id: "first", secret: TOKEN }] });
+  for (const host of ["[", "a b", "a:99999", "a%00", "", undefined]) assert.equal((await verifyNode(from, base(host), { mount: "/hooks/portal" })).ok, true, String(host));
+  assert.equal((await verifyNode(from, { ...base("a"), url: "http://[/x" }, { mount: "/hooks/portal" })).code, "source_unknown");
+  const broken = { method: "POST", url: "/", headers: {}, async *[Symbol.asyncIterator]() { yield Buffer.from("{"); throw Object.assign(new Error("aborted"), { code: "ECONNRESET" }); } };
+  const { code, status, authentic } = await verifyNode(sandbox, broken, at);
+  assert.deepEqual([code, status, authentic], ["body_incomplete", 503, false]);
+  const stream = new ReadableStream({ pull: (controller) => controller.error(new Error("reset")) });
+  const request = new Request("https://clinic.example/", { method: "POST", body: stream, duplex: "half" });
+  assert.equal((await verifyRequest(sandbox, request, at)).code, "body_incomplete");
+  // What has no stream is read all the same.
+  const { headers } = signed();
+  const bare = { method: "POST", url: "https://clinic.example/", headers: new Headers(headers), bodyUsed: false, arrayBuffer: async () => new TextEncoder().encode(body).buffer };
+  assert.equal((await verifyRequest(sandbox, bare, at)).ok, true);
+});
+
+test("wrong arguments are said to be", async () => {
+  for (const wrong of [{}, undefined, { headers: {} }]) await assert.rejects(verifyRequest(sandbox, wrong), { name: "TypeError", message: /isn't a Fetch Request/ });
+  for (const wrong of [undefined, "x", {}]) await assert.rejects(verifyNode(sandbox, wrong), { name: "TypeError", message: /isn't one of Node's/ });
+  for (const wrong of [undefined, {}]) assert.throws(() => checkConfig(wrong), { name: "TypeError", message: /takes \{ vars/ });
+  assert.throws(() => normalise(sandbox, JSON.parse(body)), { name: "TypeError", message: /something parsed it before/ });
+  for (const key of ["", "a\nb", "a".repeat(5000), 5]) assert.throws(() => sign(sandbox, { body, key }), { name: "TypeError", message: /one line/ });
 });
 
 // ── the host's HMAC ──

@@ -180,7 +180,7 @@ test("every event of a sender that is configured is a ConfiguredEvent, or unknow
   fits(context, lines);
 });
 
-test("every refusal is one by its type, with all of its facts and no other", (context) => {
+test("every refusal is one by its type, with all of its facts and no other", async (context) => {
   const now = 1_795_000_000_000;
   const osigu = rxgate.source({ ...SETTINGS.osigu, provider_slug: "another" });
   const expired = rxgate.source({ ...SETTINGS.osigu, keys: [{ ...keys[0], not_after: "2020-01-01T00:00:00Z" }] });
@@ -212,6 +212,7 @@ test("every refusal is one by its type, with all of its facts and no other", (co
     verified(slack, signed(slack, '{"type":"url_verification","challenge":"abc"}')),
     verified(orders, { path: `${SECRET}/order-accepted`, body: JSON.stringify({ ...order, transaction_nature: "", order_status: "shipped" }) }),
     rxgate.normalise(osigu, "[]"),
+    await rxgate.verifyNode(osigu, { method: "POST", url: "/", headers: {}, async *[Symbol.asyncIterator]() { throw Object.assign(new Error("aborted"), { code: "ECONNRESET" }); } }),
     rxgate.verify(rxgate.source(SETTINGS["phil-callback"]), { headers: { authorization: SECRET }, body: "{}" }),
   ];
   assert.deepEqual(

@@ -293,6 +293,7 @@ export function refused(refusal: Refusal): unknown {
     case "signature_malformed":
     case "address_not_allowed":
     case "body_too_large":
+    case "body_incomplete":
     case "internal_error":
       return undefined;
     default:

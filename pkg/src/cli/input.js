@@ -21,7 +21,9 @@ export function parseJson(text, what) {
   try {
     return JSON.parse(text);
   } catch (fault) {
-    throw new Mistake(`${what}: isn't JSON: ${fault.message.split("\n")[0]}`);
+    // Only where: the message would quote what stands there, and that may be a secret.
+    const [, place] = /at (position \d+|line \d+ column \d+)/.exec(fault.message) ?? [];
+    throw new Mistake(`${what}: isn't JSON${place ? `: look at ${place}` : ""}`);
   }
 }
 
@@ -42,7 +44,7 @@ export function fromEnvironment(name, option) {
   // Somebody may have put the secret itself where its name belongs: so the text isn't repeated.
   if (!/^[A-Za-z_]\w*$/.test(name)) throw new Mistake(`${option} takes the name of a variable, never the secret itself`);
   const value = process.env[name];
-  if (!value) throw new Mistake(`${option}: the variable ${/^[A-Z][A-Z0-9_]*$/.test(name) ? name : "of that name"} isn't set`);
+  if (!value) throw new Mistake(`${option}: the variable ${/^[A-Z][A-Z0-9]*_[A-Z0-9_]*$/.test(name) ? name : "of that name"} isn't set`);
   return value;
 }
 
@@ -92,6 +94,8 @@ export function readCount(text, least = 1, most = 1000) {
 export function readUrl(text, option) {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== "http:" && url?.protocol !== "https:") throw new Mistake(`${option}: "${oneWord(text)}" isn't a URL of http or https`);
+  // What stands there isn't repeated.
+  if (url.username !== "" || url.password !== "") throw new Mistake(`${option}: a URL with a user name or a password isn't taken`);
   return url;
 }
 

@@ -17,6 +17,23 @@ export function senderOf(name) {
   return sender;
 }
 
+/// Any other sender has no name of its own: its settings say all.
+const OTHER = { name: "configured", provider: "configured", events: [], scenarios: {} };
+
+/// The same for a command that needs no sample: `configured` is any sender, by --source.
+export function senderWith(name, { source }) {
+  if (name !== OTHER.name) return senderOf(name);
+  if (source === undefined) throw new Mistake("configured is any other sender: --source has to say which");
+  return OTHER;
+}
+
+/// Settings that were given for a sender, if they are of that one.
+export function ofSender(sender, settings) {
+  const same = settings.provider === sender.provider && (sender.provider !== "configured" || settings.preset === sender.preset || sender === OTHER);
+  if (!same) throw new Mistake(`--source is of ${settings.preset ?? settings.provider ?? "no provider"}, not of ${sender.name}`);
+  return settings;
+}
+
 /// Nothing of that name is there: says what is, and what is near.
 export function unknown(what, name, names) {
   return new Mistake(`there is no ${what} "${name.slice(0, 60)}"${nearest(name, names)}. There ${names.length === 1 ? "is" : "are"}: ${names.join(", ")}`);

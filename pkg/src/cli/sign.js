@@ -3,10 +3,10 @@
 import { sign, source } from "../node.js";
 import { fromEnvironment, readBytes, readInstant, readSecret, readSource, readUrl } from "./input.js";
 import { Mistake, print, printJson } from "./output.js";
-import { apiKeyVariable, secretVariable, senderOf, settingsOf } from "./senders.js";
+import { apiKeyVariable, ofSender, secretVariable, senderWith, settingsOf } from "./senders.js";
 
 export async function run(name, options) {
-  const sender = senderOf(name);
+  const sender = senderWith(name, options);
   const own = options.keyEnv === undefined ? undefined : fromEnvironment(options.keyEnv, "--key-env");
   const { settings, key } = signer(sender, options, own);
   const url = options.url === undefined ? undefined : readUrl(options.url, "--url").href;
@@ -25,7 +25,7 @@ export async function run(name, options) {
 function signer(sender, options, own) {
   if (options.source !== undefined) {
     const given = options.secretEnv !== undefined || options.secretFile !== undefined ? readSecret(options).secret : undefined;
-    return { settings: readSource(options.source), key: own ?? given };
+    return { settings: ofSender(sender, readSource(options.source)), key: own ?? given };
   }
   const name = secretVariable(sender);
   const secret = readSecret(options, name)?.secret ?? own;

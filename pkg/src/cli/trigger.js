@@ -4,7 +4,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { sign, source } from "../node.js";
 import { readCount, readDuration, readSecret, readSource, readUrl } from "./input.js";
 import { Mistake, note, oneLine, paint, print, printJson } from "./output.js";
-import { apiKeyVariable, developmentSecret, secretVariable, senderOf, settingsOf, unknown } from "./senders.js";
+import { apiKeyVariable, developmentSecret, ofSender, secretVariable, senderOf, settingsOf, unknown } from "./senders.js";
 import { toJson } from "./samples/values.js";
 
 const TIMEOUT = 40_000;
@@ -180,7 +180,7 @@ function readSet(text) {
 /// What signs: by a source's settings, or the sender's own with the secret that was named; where a request is only printed, a key that is made for it.
 function signer(sender, options) {
   if (options.source !== undefined) {
-    const settings = readSource(options.source);
+    const settings = ofSender(sender, readSource(options.source));
     const given = options.secretEnv !== undefined || options.secretFile !== undefined ? readSecret(options).secret : undefined;
     return { by: { from: source(settings), key: given }, environment: settings.environment, slug: settings.provider_slug };
   }
@@ -221,8 +221,10 @@ async function sendAll(requests, { head, times, options }) {
   for (const request of requests) {
     for (let time = 1; time <= times; time += 1) {
       const answer = await send(request);
-      done.push({ event: request.event, id: request.id, url: request.url, ...answer });
+      // As it was given: what was put behind it may be a secret.
+      done.push({ event: request.event, id: request.id, url: options.to, ...answer });
       if (!options.json) print(line({ request, answer, width, time, times }));
+      if (answer.code === "environment_mismatch" || answer.reason === "environment_mismatch") note("the samples are of the sandbox: for a production source --set environment=production");
     }
   }
   const bad = done.filter(({ ok }) => !ok).length;

@@ -3,14 +3,15 @@
 import { explain, source, verify } from "../node.js";
 import { parseJson, readBytes, readInstant, readSecret, readSource, readText } from "./input.js";
 import { Mistake, note, paint, prettyJson, print, printJson } from "./output.js";
-import { apiKeyVariable, secretVariable, senderOf, settingsOf } from "./senders.js";
+import { apiKeyVariable, ofSender, secretVariable, senderWith, settingsOf } from "./senders.js";
 
 export async function run(name, options) {
-  const sender = senderOf(name);
+  const sender = senderWith(name, options);
+  if (options.headers === "-" && options.body === "-") throw new Mistake("--headers and --body can't both be stdin");
   const { headers, target, method } = readHeaders(readText(options.headers, "--headers"), options.headers);
   const body = readBytes(options.body, "--body");
   const now = options.at === undefined ? Date.now() : readInstant(options.at);
-  const settings = options.source === undefined ? ownSettings(sender, options, body) : readSource(options.source);
+  const settings = options.source === undefined ? ownSettings(sender, options, body) : ofSender(sender, readSource(options.source));
   const where = options.url ?? target;
   const path = where === undefined ? undefined : behindName(where, sender);
   if (settings.path_tokens && path === undefined) throw new Mistake("this sender's key is in the path: give it with --url, or with the request's first line in the headers file");
