@@ -432,9 +432,20 @@ impl Config {
 
 /// Whose keys are whose, as far as somebody is let in by them: the paths of the lists, and the secrets that they name.
 fn held(vars: &Map<String, Value>) -> Vec<(String, Vec<String>)> {
-    let lists = ["operator_keys", "expectation_keys", "keys"];
+    let lists = [
+        "operator_keys",
+        "expectation_keys",
+        "keys",
+        "path_tokens",
+        "basic",
+        "header.keys",
+    ];
     let of_table = |(name, table): (&String, &Value)| {
-        let given = lists.map(|list| (format!("{name}.{list}"), table.get(list).cloned()));
+        let given = lists.map(|list| {
+            let mut steps = list.split('.');
+            let keys = steps.try_fold(table, |table, step| table.get(step));
+            (format!("{name}.{list}"), keys.cloned())
+        });
         let given = given.into_iter().filter_map(|(path, keys)| {
             let secret = |key: &Value| Some(key.get("secret")?.as_str()?.to_owned());
             let keys = keys?;

@@ -136,12 +136,6 @@ pub(super) fn called_back(entity: &Entity) -> bool {
     missing.is_some_and(|number| entity.has_ended(Life::Transfer, number))
 }
 
-/// Until when a last word on a transfer may still be handed over; `None`: nobody is about to.
-pub(super) fn last_word_under_way(entity: &Entity, now: Timestamp) -> Option<Timestamp> {
-    let missing = Life::Transfer.number(CALLBACK_MISSING)?;
-    entity.may_end(Life::Transfer, missing, now)
-}
-
 pub(super) fn serve_expected<S: Store>(
     store: &S,
     request: ExpectRequest,

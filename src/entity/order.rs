@@ -119,6 +119,12 @@ impl Life {
         node.is_some_and(|node| node.ended_by & bit(number) != 0)
     }
 
+    /// Whether the event is a word of ours.
+    pub fn is_ours(self, number: u8) -> bool {
+        let node = self.nodes().get(usize::from(number));
+        node.is_some_and(|node| node.is_ours)
+    }
+
     /// Whether its events come in rounds, so that the same event in another round is another event.
     pub fn has_rounds(self) -> bool {
         self.nodes().iter().any(|node| node.counts)
@@ -316,6 +322,8 @@ pub struct Placed {
     pub ordering: Ordering,
     /// The round that it is of. The same event in another round is another event.
     pub round: u16,
+    /// Whether it is a word of ours, after which what was only claimed before counts no more.
+    pub overrules: bool,
     /// Whether what was decided of the entity's state before counts no more: it begins a round, or says that nothing was handed over.
     pub begins: bool,
     /// Whether it may decide the entity's state.
@@ -335,6 +343,7 @@ impl Progress {
             return Placed {
                 ordering: Ordering::Unknown,
                 round,
+                overrules: false,
                 begins: false,
                 decides: true,
             };
@@ -348,7 +357,8 @@ impl Progress {
         let older = match newest {
             Some(newest) => {
                 *newest = at.max(*newest);
-                at < *newest
+                // A word of ours isn't older than another of ours: it is of what is waited for now.
+                at < *newest && !node.is_ours
             }
             None => false,
         };
@@ -377,6 +387,15 @@ impl Progress {
         let overrules = node.is_ours && sound;
         if overrules {
             self.seen &= self.settled;
+            let overruled = life.nodes().iter().enumerate();
+            let overruled = overruled.filter(|(place, _)| {
+                u8::try_from(*place).is_ok_and(|place| node.ended_by & bit(place) != 0)
+            });
+            for (_, of) in overruled {
+                if let Some(newest) = self.newest.get_mut(usize::from(of.rank)) {
+                    *newest = Timestamp::default();
+                }
+            }
         }
         if sound || !node.counts {
             self.seen |= bit(number);
@@ -386,6 +405,7 @@ impl Progress {
         Placed {
             ordering,
             round,
+            overrules,
             begins: begins || overrules,
             decides: ordering != Ordering::Superseded
                 && (ordering != Ordering::OutOfSequence || !life.has_rounds()),
@@ -411,6 +431,7 @@ impl Progress {
                 placed.ordering
             },
             round,
+            overrules: false,
             begins: false,
             decides: placed.decides && !over,
         }
@@ -441,6 +462,13 @@ impl Progress {
     /// How many rounds have begun.
     pub fn round(&self) -> u16 {
         self.round
+    }
+
+    /// Takes over what another object knew of the entity before a word of ours overruled it: only what was handed over counts.
+    pub fn merge_settled(&mut self, other: &Self) {
+        self.settled |= other.settled;
+        self.seen |= other.seen & self.settled;
+        self.version = self.version.max(other.version);
     }
 
     /// Takes over what another object knew of the entity. Of two rounds the later counts.

@@ -21,6 +21,8 @@ const LAPSED_KEPT: Duration = Duration::from_secs(60);
 
 /// Version 1 had no progress, version 2 didn't say of a lease what it is for.
 const VERSION: u8 = 3;
+const MOVED: u8 = 1;
+const OVERRULED: u8 = 2;
 const HEAD_BYTES: usize = 87;
 const ENTRY_BYTES: usize = 34;
 
@@ -226,6 +228,8 @@ pub struct Entity {
     top: Step,
     progress: Progress,
     moved: bool,
+    /// A word of ours has overruled what was claimed before it and not handed over.
+    overruled: bool,
     expires: Timestamp,
     /// The page that was written last; 0: none.
     last_page: u32,
@@ -255,7 +259,9 @@ impl Entity {
         if version == 0 || version > VERSION {
             return None;
         }
-        self.moved = reader.u8()? & 1 == 1;
+        let flags = reader.u8()?;
+        self.moved = flags & MOVED != 0;
+        self.overruled = flags & OVERRULED != 0;
         self.last = reader.u64()?;
         self.top = Step {
             rank: reader.u8()?,
@@ -297,6 +303,14 @@ impl Entity {
         if let Some(said) = entry.and_then(|entry| entry.says(request.claimant, round, now)) {
             return said;
         }
+        if life.is_ours(node)
+            && let Some(until) = self.may_end(life, node, now)
+        {
+            // Whether that comes is known when it has been handed over, or hasn't.
+            return Claim::InFlight {
+                retry_after: now.until(until),
+            };
+        }
         let is_known = entry.is_some() || request.round.is_some();
         if self.leases(now).count() >= MAX_LEASED {
             let first = self.leases(now).min().unwrap_or(now);
@@ -317,6 +331,7 @@ impl Entity {
         } else {
             self.progress.take(life, node, at, version)
         };
+        self.overruled |= placed.overrules;
         if placed.begins {
             self.top = Step::default();
         }
@@ -428,10 +443,15 @@ impl Entity {
         self.expires = self.expires.max(other.expires);
         // Of two rounds the later decides the state.
         let (ours, theirs) = (self.progress.round(), other.progress.round());
-        if theirs > ours || (theirs == ours && !self.top.outranks(&other.top)) {
-            self.top = other.top;
+        if self.overruled {
+            self.progress.merge_settled(&other.progress);
+        } else {
+            if theirs > ours || (theirs == ours && !self.top.outranks(&other.top)) {
+                self.top = other.top;
+            }
+            self.progress.merge(&other.progress);
+            self.overruled = other.overruled;
         }
-        self.progress.merge(&other.progress);
         let ours = self.head.iter().chain(&self.older);
         let mut newest: BTreeMap<EventHash, Fence> = BTreeMap::new();
         for Entry { event, fence, .. } in ours {
@@ -471,7 +491,7 @@ impl Entity {
         }
         let head = Writer::with_capacity(HEAD_BYTES + self.head.len() * ENTRY_BYTES)
             .u8(VERSION)
-            .u8(u8::from(self.moved))
+            .u8(flag(self.moved, MOVED) | flag(self.overruled, OVERRULED))
             .u64(self.last)
             .u8(self.top.rank)
             .u8(self.top.state)
@@ -561,6 +581,10 @@ impl Entity {
             }
         });
     }
+}
+
+fn flag(is_set: bool, flag: u8) -> u8 {
+    if is_set { flag } else { 0 }
 }
 
 /// Only what is leased is written otherwise by another version, and that stands in the head.

@@ -1,6 +1,6 @@
 //! One call to an object: load, apply, save.
 
-use super::expected::{called_back, last_word_under_way, serve_expected};
+use super::expected::{called_back, serve_expected};
 use super::{
     Claim, ClaimRequest, Condition, Entity, EntityKey, Expected, Layout, Page, Reply, Request, Row,
     RowCorrupt, WireCorrupt,
@@ -172,15 +172,6 @@ fn claim<S: Store>(
     let mut entity = load(store, key)?;
     if let Some(pages) = moved {
         entity.merge(&unpack_pages(&pages)?, now);
-    }
-    let last_word = (condition == Some(Condition::StillMissing))
-        .then(|| last_word_under_way(&entity, now))
-        .flatten();
-    if let Some(until) = last_word {
-        // Whether it comes is known when it has been handed over, or hasn't.
-        return Ok(Reply::Claim(Claim::InFlight {
-            retry_after: now.until(until),
-        }));
     }
     let claim = entity.claim(request, now);
     if let Claim::Granted { .. } = claim {

@@ -15,8 +15,8 @@ use crate::config::{Config, DELIVERIES, Dedupe, Destination};
 use crate::delivery::{Fate, MAX_AGE, MAX_ATTEMPTS, backoff, classify};
 use crate::effect::{Done, Effect, Enqueue};
 use crate::entity::{
-    Agreed, Claim, Condition, EntityKey, EventHash, ExpectReply, Fence, LayoutRequest, Objects,
-    Receipt, Reply, Request, Step,
+    Agreed, Claim, Condition, EntityKey, EventHash, ExpectReply, Fence, LayoutRequest, Life,
+    Objects, Receipt, Reply, Request, Step,
 };
 use crate::entropy::{Entropy, SEED_BYTES};
 use crate::event::{Claimed, Prepared, State as EntityState};
@@ -557,7 +557,9 @@ impl Machine {
                     }
                     let claimed = Claimed {
                         sequence: Some(fence.0),
-                        state: EntityState::from_u8(state),
+                        // What stands at no place of a life says nothing of it.
+                        state: EntityState::from_u8(state)
+                            .filter(|_| pending.step.life != Life::None),
                         ordering,
                         round: facts.name_round(&mut pending, round),
                         deduped: true,

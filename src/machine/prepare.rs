@@ -297,9 +297,11 @@ fn pend(
         }
     };
     facts.record.webhook_id.clone_from(&parcel.label.webhook_id);
+    let of_event = matches!(goods, Goods::Event(..));
     let (entity, event, fence) = match (parcel.claimed, parcel.nonce) {
         (Some(claimed), _) => (claimed.entity, claimed.event, claimed.fence),
-        (None, Some(nonce)) if !is_unclaimed => {
+        // What is no event any more was claimed by its bytes when it became a dead letter.
+        (None, Some(nonce)) if !(is_unclaimed && of_event) => {
             (entity, EventHash::redelivery(&digest, &nonce.0), Fence(0))
         }
         (None, _) => (entity, EventHash::of(&digest), Fence(0)),
@@ -312,7 +314,6 @@ fn pend(
     } else {
         source.window
     };
-    let of_event = matches!(goods, Goods::Event(..));
     let condition = match (parcel.nonce, parcel.claimed) {
         // What an operator has redelivered goes on, and what was claimed before was asked then.
         (Some(_), _) => None,

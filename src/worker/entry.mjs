@@ -432,7 +432,8 @@ export class EntityObject extends DurableObject {
         at = end;
       }
       // What is due though none of the page was met can't be read.
-      if (bodies.length === 0) return view.getUint32(0) > 0 || this.#due() !== 0;
+      if (bodies.length === 0 && (view.getUint32(0) > 0 || this.#due() !== 0)) return true;
+      if (bodies.length === 0) throw new Error("none can be read");
       const sent = await within(SEND_MS, this.ctx, () => enqueueNotices(this.env, bodies), () => ({ done: DONE.ok }));
       if (sent.done !== DONE.ok) throw new Error("not sent");
       this.#call((inner) => inner.notified(notices));

@@ -53,6 +53,7 @@ fn strict() -> World {
 trait Partner {
     fn callback(&mut self, id: &str, kind: &str) -> End;
     fn begin_callback(&mut self, id: &str, kind: &str) -> Flight;
+    fn begin_callback_at(&mut self, id: &str, kind: &str, at: &str) -> Flight;
     fn asks(&mut self, method: &str, query: &str, body: Option<Value>) -> End;
     fn registers(&mut self, id: &str) -> End;
     fn state(&mut self, id: &str) -> String;
@@ -67,9 +68,13 @@ impl Partner for World {
     }
 
     fn begin_callback(&mut self, id: &str, kind: &str) -> Flight {
+        self.begin_callback_at(id, kind, "2026-06-25T14:22:11Z")
+    }
+
+    fn begin_callback_at(&mut self, id: &str, kind: &str, at: &str) -> Flight {
         let body = json!({
             "requestID": id,
-            "metadata": { "responseType": kind, "responseID": format!("{id}-{kind}"), "responseTimestamp": "2026-06-25T14:22:11Z" },
+            "metadata": { "responseType": kind, "responseID": format!("{id}-{kind}"), "responseTimestamp": at },
         })
         .to_string();
         let mut request = inbound(&body, SENDER_SECRET);
@@ -299,6 +304,137 @@ fn after_the_notice_the_first_last_word_counts_and_the_next_is_superseded() {
             "rx.transfer.received superseded confirmed",
         ]
     );
+}
+
+/// Another number of shards, while the objects before still count.
+fn moved(world: &mut World) {
+    let mut vars = vars();
+    set(&mut vars, "RXGATE.shards", json!(3));
+    set(&mut vars, "RXGATE.previous_shards", json!(4));
+    world.gateway = gateway_with(&vars, bindings(&[DELIVERIES]));
+}
+
+#[test]
+fn what_the_notice_overruled_stays_overruled_during_a_change_of_shards() {
+    for is_moved in [false, true] {
+        let mut world = world();
+        world.registers("req-1");
+        is_given_back(&mut world, "req-1", "CONFIRMED");
+        if is_moved {
+            moved(&mut world);
+        }
+        world.wait(4 * HOUR);
+        assert_eq!(world.alarms(Alarm::Rings), 1);
+        assert_eq!(world.consume().summary(), (ACK, "delivered"));
+        for kind in ["RECEIVED", "ERROR", "CONFIRMED"] {
+            assert_eq!(world.callback("req-1", kind).summary().1, "delivered");
+        }
+        assert_eq!(
+            world.types()[1..],
+            [
+                MISSED,
+                "rx.transfer.received late failed",
+                "rx.transfer.failed late failed",
+                "rx.transfer.confirmed superseded failed",
+            ],
+            "{is_moved}"
+        );
+    }
+    let mut world = world();
+    world.registers("req-1");
+    is_given_back(&mut world, "req-1", "ERROR");
+    moved(&mut world);
+    world.wait(4 * HOUR);
+    world.alarms(Alarm::Rings);
+    world.consume();
+    world.callback("req-1", "CONFIRMED");
+    assert_eq!(world.types()[2], "rx.transfer.confirmed late confirmed");
+}
+
+#[test]
+fn the_age_of_what_was_given_back_does_not_count_after_the_notice() {
+    let mut world = world();
+    world.registers("req-1");
+    world.origin.extend([answers(500)]);
+    world.sends.extend([Take::Fails(Fault::Before)]);
+    let flight = world.begin_callback_at("req-1", "ERROR", "2026-06-25T15:00:00Z");
+    assert_eq!(world.finish(flight).summary().1, "delivery_failed");
+    world.wait(4 * HOUR);
+    world.alarms(Alarm::Rings);
+    assert_eq!(world.consume().summary(), (ACK, "delivered"));
+    let flight = world.begin_callback_at("req-1", "CONFIRMED", "2026-06-25T14:59:59Z");
+    world.finish(flight);
+    assert_eq!(world.types()[2], "rx.transfer.confirmed late confirmed");
+}
+
+#[test]
+fn another_announcement_of_an_earlier_request_has_a_notice_that_counts() {
+    let mut world = world();
+    let body = |at: &str| Some(json!({ "requestID": "req-1", "requested_at": at }));
+    world.asks("POST", "", body("2026-06-25T14:00:00Z"));
+    world.wait(4 * HOUR);
+    world.alarms(Alarm::Rings);
+    world.consume();
+    world.asks("DELETE", "?requestID=req-1", None);
+    world.asks("POST", "", body("2026-06-25T13:00:00Z"));
+    assert_eq!(world.alarms(Alarm::Rings), 1);
+    assert_eq!(world.consume().summary(), (ACK, "delivered"));
+    assert_eq!(world.types(), [MISSED, MISSED]);
+}
+
+#[test]
+fn a_redelivered_notice_waits_for_a_callback_that_is_being_delivered_too() {
+    let mut world = world();
+    world.registers("req-1");
+    world.wait(4 * HOUR);
+    world.alarms(Alarm::Rings);
+    world.origin.extend([answers(422)]);
+    assert_eq!(world.consume().summary(), (ACK, "dead_lettered"));
+    world.keep_letters();
+    let id = world.letters()[0].id;
+    let mut callback = world.begin_callback("req-1", "CONFIRMED");
+    while !matches!(callback.effect, Effect::Deliver(_)) {
+        callback = match world.step(callback) {
+            Step::Next(next) => next,
+            other => panic!("{other:?}"),
+        };
+    }
+    world.call("POST", &format!("/v1/dead-letters/{id}/redeliver"));
+    let notice = world.take(DELIVERIES);
+    assert_eq!(world.attempt_nth(&notice, 1).summary().1, "in_flight");
+    world.finish(callback);
+    assert_eq!(world.attempt_nth(&notice, 2).summary(), (ACK, "delivered"));
+    world.callback("req-1", "RECEIVED");
+    // The notice that was tried first counts as given; what came after it is late, and decides.
+    assert_eq!(
+        world.types()[1..],
+        [
+            "rx.transfer.confirmed late confirmed",
+            "rx.transfer.callback_missing superseded confirmed",
+            "rx.transfer.received superseded confirmed",
+        ]
+    );
+}
+
+#[test]
+fn a_letter_that_nobody_expected_and_is_no_event_any_more_is_a_dead_letter_again_when_it_is_redelivered()
+ {
+    let mut world = strict();
+    world.callback("req-1", "CONFIRMED");
+    world.keep_letters();
+    let id = world.letters()[0].id;
+    world.call("POST", &format!("/v1/dead-letters/{id}/redeliver"));
+    let sent = world.take(DELIVERIES);
+    // The source is another one now: what PHIL sends is no event of Osigu's.
+    let mut vars = vars();
+    vars["SOURCE_PHIL"] = json!({
+        "provider": "osigu", "environment": "sandbox", "destination": "origin",
+        "keys": [{ "id": "pharmacy", "secret": "OSIGU_SECRET" }],
+    });
+    world.gateway = gateway_with(&vars, bindings(&[DELIVERIES]));
+    let settled = world.attempt_nth(&sent, 1);
+    assert_eq!(settled.summary(), (ACK, "dead_lettered"));
+    assert_eq!(settled.record.reason, Some("event_invalid"));
 }
 
 #[test]
@@ -696,12 +832,14 @@ fn with_require_expectation_an_unknown_type_about_an_announced_transfer_comes_th
     let end = world.callback("req-1", "SOMETHING_ELSE");
     assert_eq!(end.summary().1, "delivered");
     assert_eq!(world.types(), ["rx.unknown unknown -"]);
-    // It says nothing of the transfer.
+    // It says nothing of the transfer, before its last word and after.
     assert_eq!(world.state("req-1"), "pending");
     assert_eq!(
         world.callback("req-1", "CONFIRMED").record.ordering,
         Some("in_order")
     );
+    world.callback("req-1", "SOMETHING_MORE");
+    assert_eq!(world.types()[2], "rx.unknown unknown -");
 }
 
 #[test]
@@ -907,6 +1045,29 @@ fn the_settings_say_what_is_wrong_with_them() {
         one(&set_to("expectation_keys", key("OPERATOR_KEY_1")), bound),
         shared("OPERATOR_KEY_1", "RXGATE.operator_keys")
     );
+    for (at, keys) in [
+        (
+            "path_tokens",
+            json!([{ "id": "t", "secret": "EXPECTATION_KEY" }]),
+        ),
+        (
+            "header",
+            json!({ "name": "x-key", "keys": [{ "id": "t", "secret": "EXPECTATION_KEY" }] }),
+        ),
+    ] {
+        let told = one(
+            &|vars| {
+                vars["SOURCE_OTHER"] = json!({ "provider": "evitalrx", "accept_unsigned": true, "destination": "origin" });
+                vars["SOURCE_OTHER"][at] = keys.clone();
+            },
+            bound,
+        );
+        let list = if at == "header" { "header.keys" } else { at };
+        assert_eq!(
+            told,
+            shared("EXPECTATION_KEY", &format!("SOURCE_OTHER.{list}"))
+        );
+    }
     for (list, secret) in [
         ("keys", "OPERATOR_KEY_2"),
         ("expectation_keys", "EXPECTATION_KEY"),
