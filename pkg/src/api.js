@@ -6,7 +6,7 @@ import { MESSAGES } from "./messages.js";
 /** Of an object that was parsed, the bytes that were signed are gone. */
 export const PARSED_BODY =
   "rxgate: the body is an object, so something parsed it before. A signature covers the bytes as they were sent, and JSON.stringify doesn't bring them back: spaces, key order and escapes differ. " +
-  'Pass the raw body: express.raw({ type: "*/*" }) on this route before express.json(), a Buffer content type parser in Fastify, await request.text() in Next.js, Hono and Workers.';
+  'Pass the raw body: express.raw({ type: "*/*" }) on this route before express.json(), in Fastify a scope with removeAllContentTypeParsers() and one that keeps the Buffer, await request.text() in Next.js, Hono and Workers.';
 
 let module;
 let hmac;

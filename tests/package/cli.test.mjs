@@ -297,6 +297,14 @@ describe("trigger", () => {
     assert.equal(to.take().length, 0);
   });
 
+  test("the token of a path isn't printed, nor is the sample of the sandbox left unexplained", async () => {
+    const told = await withSecrets("trigger", "evitalrx", "order-accepted", "--to", to.url("evitalrx"), "--json");
+    assert.equal(told.code, 0, told.stderr);
+    assert.doesNotMatch(told.stdout + told.stderr, new RegExp(secrets.evitalrx));
+    assert.equal(JSON.parse(told.stdout).requests[0].url, to.url("evitalrx"));
+    assert.ok(to.take()[0].url.includes(secrets.evitalrx));
+  });
+
   test("an answer that isn't 2xx is exit code 1, a redirect too, and so is none at all", async () => {
     const server = createServer((request, response) => response.writeHead({ "/moved": 302, "/there": 200 }[request.url] ?? 503, { location: "/there" }).end("not\u001b[31m now\nplease"));
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -817,6 +825,37 @@ describe("types, help, mistakes", () => {
       assert.match(told.stderr, line);
       isOneLine(told);
       assert.equal(told.stdout, "");
+    }
+  });
+
+  test("settings of another sender are refused; configured is any other, by its settings", async () => {
+    file("other.json", { provider: "configured", scheme: { algorithm: "hmac-sha256", header: "X-Lab" }, event: { id: "/id", type: "/type" }, keys: [{ id: "first", secret: "LAB_KEY" }] });
+    file("osigu.json", { provider: "osigu", environment: "sandbox", keys: [{ id: "first", secret: "LAB_KEY" }] });
+    const env = { ...variables, LAB_KEY: "lab-key-0123456789abcdef" };
+    for (const args of [["trigger", "stripe", "--all", "--source", "osigu.json"], ["sign", "phil", "--body", "-", "--source", "osigu.json"], ["sign", "stripe", "--body", "-", "--source", "other.json"]]) {
+      const told = await cli(args, { env, input: "{}" });
+      assert.deepEqual([told.code, /--source is of (osigu|configured), not of (stripe|phil)/.test(told.stderr)], [2, true], told.stderr);
+    }
+    const signed = await cli(["sign", "configured", "--body", "-", "--source", "other.json"], { env, input: '{"id":"1","type":"a"}' });
+    assert.equal(signed.code, 0, signed.stderr);
+    file("lab.txt", signed.stdout);
+    file("lab.json", '{"id":"1","type":"a"}');
+    const verified = await cli(["verify", "configured", "--headers", "lab.txt", "--body", "lab.json", "--source", "other.json", "--json"], { env });
+    assert.deepEqual([verified.code, JSON.parse(verified.stdout).event.type], [0, "rx.unknown"]);
+    assert.equal((await cli(["sign", "configured", "--body", "-"], { env, input: "{}" })).code, 2);
+    const twice = await cli(["verify", "osigu", "--headers", "-", "--body", "-"], { env, input: "{}" });
+    assert.deepEqual([twice.code, /can't both be stdin/.test(twice.stderr)], [2, true]);
+  });
+
+  test("no secret is repeated: neither from a file, nor from a URL, nor where a name belongs", async () => {
+    file("leak.json", '{ "keys": [{ "secret": s3cr3t-value }] }');
+    const inFile = await withSecrets("trigger", "osigu", "settlement.paid", "--source", "leak.json");
+    const inUrl = await withSecrets("trigger", "osigu", "settlement.paid", "--to", "http://user:s3cr3t-value@127.0.0.1:9/");
+    const inName = await withSecrets("trigger", "osigu", "settlement.paid", "--secret-env", "ABCDEF0123456789ABCDEF0123456789", "--to", "http://127.0.0.1:9/");
+    for (const told of [inFile, inUrl, inName]) {
+      assert.equal(told.code, 2);
+      assert.doesNotMatch(told.stdout + told.stderr, /s3cr3t|ABCDEF0123/);
+      isOneLine(told);
     }
   });
 
