@@ -82,7 +82,9 @@ pub fn open(len: u32) -> u32 {
     }
     let settings = INPUT.with_borrow(|input| {
         let json = input.get(..len as usize).unwrap_or_default();
-        serde_json::from_slice::<Settings>(json)
+        // As text, as everything else is read: one reader is enough.
+        let json = std::str::from_utf8(json).unwrap_or_default();
+        serde_json::from_str::<Settings>(json)
     });
     let parsed = match settings {
         Ok(Settings { id, table, secrets }) => PackageSource::parse(&id, &table, secrets),
@@ -348,7 +350,9 @@ pub fn check_config(len: u32, now: f64) -> u32 {
     }
     let environment = INPUT.with_borrow(|input| {
         let json = input.get(..len as usize).unwrap_or_default();
-        serde_json::from_slice::<Environment>(json)
+        // As text, as everything else is read: one reader is enough.
+        let json = std::str::from_utf8(json).unwrap_or_default();
+        serde_json::from_str::<Environment>(json)
     });
     match environment {
         Ok(Environment {
