@@ -172,6 +172,8 @@ test("a Worker that is killed while it sends a notice goes on after it is back, 
     assert.ok((await back.door("alarm")).at < Date.now() + 61_000, "its alarm is there still");
     await back.door("wake");
     await noticed(back);
+    // The message may have been with the Worker that was killed: then its lease has to lapse first.
+    await until(() => told(id).length > 0, { within: 90_000, what: `the notice (${how})` });
     await at.platform.idle();
     assert.equal(told(id).length, 1, how);
     await back.worker.kill();
