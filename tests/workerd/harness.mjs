@@ -172,13 +172,20 @@ ${otherVars ? other : ""}
 `;
 }
 
+/// A port that nobody has, nor gets before it is used: below those that the system gives out (to whoever asks for any), and never the same twice.
 export async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (;;) {
+    const port = nextPort;
+    nextPort = nextPort < 31_999 ? nextPort + 1 : 20_000;
+    const server = createServer();
+    const taken = await new Promise((resolve) => server.once("error", () => resolve(true)).listen(port, "127.0.0.1", () => resolve(false)));
+    if (taken) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
+
+let nextPort = 20_000 + ((process.pid * 37) % 12_000);
 
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
