@@ -45,20 +45,13 @@ pub struct HmacSha256 {
     host: std::rc::Rc<super::host::HostKey>,
 }
 
-impl HmacSha256 {
-    /// With a key of any length.
-    pub(super) fn of_any_length(key: &[u8]) -> Option<Self> {
+impl Mac for HmacSha256 {
+    fn new(key: &[u8]) -> Option<Self> {
         Some(Self {
             own: Hmac::new_from_slice(key).ok()?,
             #[cfg(all(feature = "js", target_arch = "wasm32"))]
             host: super::host::HostKey::new(key).into(),
         })
-    }
-}
-
-impl Mac for HmacSha256 {
-    fn new(key: &[u8]) -> Option<Self> {
-        Self::of_any_length(key)
     }
 
     fn tag(&self, parts: &[&[u8]]) -> Tag {

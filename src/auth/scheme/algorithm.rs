@@ -190,15 +190,29 @@ impl<M: KeyInit> HmacKey<M> {
     }
 }
 
+/// Whether a key has as many bytes as any has to have.
+fn check_length(key: &[u8]) -> Result<(), KeyProblem> {
+    if key.len() < MIN_KEY_BYTES {
+        return Err(KeyProblem::Short { bytes: key.len() });
+    }
+    Ok(())
+}
+
+/// Every candidate is compared: which of them matched takes no part in the time.
+fn is_any(tag: &[u8], candidates: &Candidates) -> bool {
+    let none = Choice::from(0);
+    let made = candidates
+        .iter()
+        .fold(none, |made, candidate| made | tag.ct_eq(candidate));
+    made.into()
+}
+
 impl<M: Mac + KeyInit + Clone> Verifier for HmacKey<M> {
     const SIGNATURE_BYTES: usize = <M as OutputSizeUser>::OutputSize::USIZE;
 
     fn new(key: &[u8]) -> Result<Self, KeyProblem> {
-        let short = KeyProblem::Short { bytes: key.len() };
-        if key.len() < MIN_KEY_BYTES {
-            return Err(short);
-        }
-        Self::of_any_length(key).ok_or(short)
+        check_length(key)?;
+        Self::of_any_length(key).ok_or(KeyProblem::Short { bytes: key.len() })
     }
 
     fn made_any(&self, parts: &[&[u8]], candidates: &Candidates) -> bool {
@@ -206,35 +220,21 @@ impl<M: Mac + KeyInit + Clone> Verifier for HmacKey<M> {
         for part in parts {
             mac.update(part);
         }
-        let tag = mac.finalize().into_bytes();
-        // Every candidate is compared: which of them matched takes no part in the time.
-        let none = Choice::from(0);
-        let made = candidates.iter().fold(none, |made, candidate| {
-            made | tag.as_slice().ct_eq(candidate)
-        });
-        made.into()
+        is_any(&mac.finalize().into_bytes(), candidates)
     }
 }
 
+/// The one that the host may make.
 impl Verifier for HmacSha256 {
     const SIGNATURE_BYTES: usize = 32;
 
     fn new(key: &[u8]) -> Result<Self, KeyProblem> {
-        let short = KeyProblem::Short { bytes: key.len() };
-        if key.len() < MIN_KEY_BYTES {
-            return Err(short);
-        }
-        <Self as auth::Mac>::new(key).ok_or(short)
+        check_length(key)?;
+        <Self as auth::Mac>::new(key).ok_or(KeyProblem::Short { bytes: key.len() })
     }
 
     fn made_any(&self, parts: &[&[u8]], candidates: &Candidates) -> bool {
-        let tag = auth::Mac::tag(self, parts);
-        // Every candidate is compared: which of them matched takes no part in the time.
-        let none = Choice::from(0);
-        let made = candidates.iter().fold(none, |made, candidate| {
-            made | tag.as_bytes().as_slice().ct_eq(candidate)
-        });
-        made.into()
+        is_any(auth::Mac::tag(self, parts).as_bytes(), candidates)
     }
 }
 
