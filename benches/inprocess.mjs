@@ -11,7 +11,8 @@ import { authenticate, normalise, sign, source, verify } from "../pkg/src/node.j
 
 const ROUNDS = Number(process.env.ROUNDS ?? 15);
 const TURN_MS = Number(process.env.TURN_MS ?? 40);
-const SIZES = [400, 2 * 1024, 32 * 1024, 256 * 1024];
+const SIZES = (process.env.SIZES ?? "400,2048,32768,262144").split(",").map(Number);
+const ONLY = process.env.ONLY ?? "";
 const WHSEC = `whsec_${Buffer.from("standard-webhooks-key-for-benches").toString("base64")}`;
 const TEXT_KEY = "sender-key-for-the-benches-0123456789";
 const stripe = new Stripe("sk_test_none");
@@ -171,6 +172,7 @@ console.log("|---|---|---|---|---|");
 for (const size of SIZES) {
   const text = body(size);
   for (const [what, contenders] of Object.entries(rows(text))) {
+    if (!what.includes(ONLY)) continue;
     const names = Object.keys(contenders);
     const times = Object.fromEntries(names.map((name) => [name, []]));
     for (const name of names) await turn(contenders[name]);

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 
 use scan::{Kind, Node};
-pub(crate) use write::{to_string, to_vec, write_to};
+pub(crate) use write::{to_string, write_to};
 
 /// Containers may stand in containers this deep. Osigu's events need five.
 pub const MAX_DEPTH: u8 = 32;
@@ -143,19 +143,34 @@ impl<'i, 'a> Value<'i, 'a> {
     }
 
     fn inner(self, kind: Kind) -> Inner<'i, 'a> {
-        let of = self.node.kind == kind;
         Inner {
             text: self.text,
             nodes: self.nodes,
             place: self.place + 1,
-            end: if of { self.next() } else { 0 },
+            end: self.inner_end(kind),
         }
     }
 
     /// The member of an object under this name.
     pub fn get(self, name: &str) -> Option<Self> {
-        let mut members = self.members();
-        members.find_named(name)
+        let (mut key_place, end) = (self.place + 1, self.inner_end(Kind::Object));
+        while key_place < end {
+            let (key, value) = (self.nodes.get(key_place)?, self.nodes.get(key_place + 1)?);
+            // Most keys differ in their length: that costs no look at the text.
+            let same_length = (key.end - key.start) as usize == name.len() + 2;
+            if (same_length || key.kind == Kind::Escaped)
+                && Self::at(self.text, self.nodes, key_place).is(name)
+            {
+                return Some(Self::at(self.text, self.nodes, key_place + 1));
+            }
+            key_place = value.next as usize;
+        }
+        None
+    }
+
+    /// Where its content ends in the index; before where it begins, if it is of another kind.
+    fn inner_end(self, kind: Kind) -> usize {
+        if self.node.kind == kind { self.next() } else { 0 }
     }
 }
 
@@ -184,18 +199,6 @@ impl<'i, 'a> Iterator for Inner<'i, 'a> {
 /// The members of an object.
 #[derive(Clone)]
 pub struct Members<'i, 'a>(Inner<'i, 'a>);
-
-impl<'i, 'a> Members<'i, 'a> {
-    /// The value of the next member of this name; those before it are passed over.
-    pub fn find_named(&mut self, name: &str) -> Option<Value<'i, 'a>> {
-        while let (Some(key), Some(value)) = (self.0.next(), self.0.next()) {
-            if key.is(name) {
-                return Some(value);
-            }
-        }
-        None
-    }
-}
 
 impl<'i, 'a> Iterator for Members<'i, 'a> {
     type Item = (Cow<'a, str>, Value<'i, 'a>);

@@ -93,13 +93,6 @@ impl Open<'_> {
         })
     }
 
-    fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Unwritable> {
-        self.comma();
-        text(self.out, name);
-        self.out.push(b':');
-        self.value(value)
-    }
-
     fn end(self) {
         self.out.push(self.close);
     }
@@ -107,6 +100,7 @@ impl Open<'_> {
 
 /// A string, with the escapes that have to be.
 fn text(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text.as_bytes();
     loop {
@@ -338,7 +332,17 @@ impl SerializeStruct for Open<'_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), Unwritable> {
-        self.member(key, value)
+        // The names of our fields need no escapes.
+        let parts: [&[u8]; 3] = match self.is_first {
+            true => [b"\"", key.as_bytes(), b"\":"],
+            false => [b",\"", key.as_bytes(), b"\":"],
+        };
+        self.is_first = false;
+        self.out.reserve(key.len() + 4);
+        for part in parts {
+            self.out.extend_from_slice(part);
+        }
+        self.value(value)
     }
     fn end(self) -> Result<(), Unwritable> {
         Open::end(self);
