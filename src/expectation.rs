@@ -713,6 +713,5 @@ struct Problem<'a> {
 }
 
 fn json_of<T: Serialize>(value: &T) -> String {
-    // Strings: writing them can't fail.
-    serde_json::to_string(value).unwrap_or_default()
+    crate::json::to_string(value)
 }

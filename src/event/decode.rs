@@ -5,7 +5,7 @@ use crate::json::{Index, Problem, Raw, Value};
 
 pub use crate::json::MAX_DEPTH;
 
-/// Why a body isn't taken as JSON: what comes first in it.
+/// Why a body isn't taken as JSON. What isn't an object is that, whatever else it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Malformed {
@@ -50,13 +50,15 @@ pub struct Document<'a> {
 impl<'a> Document<'a> {
     /// Reads a body, or what redaction left of one.
     pub(super) fn read(text: &'a str) -> Result<Self, Malformed> {
-        let index = Index::of(text)?;
-        let document = Self { text, index };
-        if document.object().is_object() {
-            Ok(document)
-        } else {
-            Err(Malformed::NotAnObject)
+        let index = Index::of(text);
+        // An array may pass a limit as well.
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(Malformed::NotAnObject);
         }
+        Ok(Self {
+            text,
+            index: index?,
+        })
     }
 
     /// The object.

@@ -214,23 +214,23 @@ impl<'p, 'a> Fields<'p, 'a> {
         let Some(array) = array else {
             return Vec::new();
         };
-        let mut elements = array.elements();
-        if elements.clone().nth(MAX_ELEMENTS).is_some() {
+        let count = array.elements().take(MAX_ELEMENTS + 1).count();
+        if count > MAX_ELEMENTS {
             self.note(field, "array of at most 10000 elements");
         }
-        let elements = elements.by_ref().take(MAX_ELEMENTS).enumerate();
-        let made = elements.filter_map(|(index, value)| {
-            let object = as_object(value);
-            if object.is_none() {
+        let mut made = Vec::with_capacity(count.min(MAX_ELEMENTS));
+        for (index, value) in array.elements().take(MAX_ELEMENTS).enumerate() {
+            let Some(object) = as_object(value) else {
                 self.note(&format!("{field}[{index}]"), "object");
-            }
-            Some(read(&Fields {
-                object: object?,
+                continue;
+            };
+            made.push(read(&Fields {
+                object,
                 path: Path::Element(&self.path, field, index),
                 notes: self.notes,
-            }))
-        });
-        made.collect()
+            }));
+        }
+        made
     }
 
     /// All entries, null included.

@@ -9,12 +9,12 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 
 use scan::{Kind, Node};
-pub(crate) use write::{to_string, write_to};
+pub(crate) use write::{to_string, to_vec, write_to};
 
 /// Containers may stand in containers this deep. Osigu's events need five.
 pub const MAX_DEPTH: u8 = 32;
 
-/// Why a text isn't taken: what comes first in it.
+/// Why a text isn't taken. What isn't JSON is that, whatever else it is; of the limits, the one that is passed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// It isn't one JSON value.
@@ -170,7 +170,11 @@ impl<'i, 'a> Value<'i, 'a> {
 
     /// Where its content ends in the index; before where it begins, if it is of another kind.
     fn inner_end(self, kind: Kind) -> usize {
-        if self.node.kind == kind { self.next() } else { 0 }
+        if self.node.kind == kind {
+            self.next()
+        } else {
+            0
+        }
     }
 }
 
@@ -230,6 +234,11 @@ impl<'a> Raw<'a> {
     /// Its text.
     pub fn get(self) -> &'a str {
         self.0
+    }
+
+    /// The digits of a number that was read before.
+    pub(crate) fn of_number(digits: &'a str) -> Self {
+        Self(digits)
     }
 }
 

@@ -66,6 +66,10 @@ struct Scanner<'a> {
     nodes: Vec<Node>,
     open: [Open; MAX_DEPTH as usize],
     depth: usize,
+    /// Of the containers that are too deep, whether each is an object.
+    deep: Vec<bool>,
+    /// The limit that was passed first. The rest is read all the same: what isn't JSON is told before what is too much of it.
+    passed: Option<Problem>,
 }
 
 pub(super) fn scan(text: &str) -> Result<Vec<Node>, Problem> {
@@ -79,6 +83,8 @@ pub(super) fn scan(text: &str) -> Result<Vec<Node>, Problem> {
         nodes: Vec::with_capacity(text.len() / 8 + 8),
         open: [Open::NONE; MAX_DEPTH as usize],
         depth: 0,
+        deep: Vec::new(),
+        passed: None,
     };
     scanner.skip_space();
     loop {
@@ -87,10 +93,12 @@ pub(super) fn scan(text: &str) -> Result<Vec<Node>, Problem> {
             break;
         }
     }
-    if scanner.at == text.len() {
-        Ok(scanner.nodes)
-    } else {
-        Err(Problem::Syntax)
+    if scanner.at < text.len() {
+        return Err(Problem::Syntax);
+    }
+    match scanner.passed {
+        Some(limit) => Err(limit),
+        None => Ok(scanner.nodes),
     }
 }
 
@@ -118,6 +126,9 @@ impl Scanner<'_> {
 
     #[inline(always)]
     fn push(&mut self, start: usize, kind: Kind) {
+        if self.passed.is_some() {
+            return;
+        }
         let next = place(self.nodes.len() + 1);
         self.nodes.push(Node {
             start: place(start),
@@ -152,13 +163,20 @@ impl Scanner<'_> {
 
     fn open(&mut self, is_object: bool) -> Result<bool, Problem> {
         let place = place(self.nodes.len());
-        let slot = self.open.get_mut(self.depth).ok_or(Problem::TooDeep)?;
-        *slot = Open {
-            place,
-            is_object,
-            ..Open::NONE
-        };
-        self.depth += 1;
+        match self.open.get_mut(self.depth) {
+            Some(slot) => {
+                *slot = Open {
+                    place,
+                    is_object,
+                    ..Open::NONE
+                };
+                self.depth += 1;
+            }
+            None => {
+                self.passed.get_or_insert(Problem::TooDeep);
+                self.deep.push(is_object);
+            }
+        }
         let kind = if is_object { Kind::Object } else { Kind::Array };
         self.push(self.at, kind);
         self.at += 1;
@@ -172,7 +190,7 @@ impl Scanner<'_> {
         let open = self.innermost();
         match (open.is_object, self.byte()) {
             (true, b'}') | (false, b']') => {
-                self.close(open)?;
+                self.close(open);
                 Ok(false)
             }
             (true, _) => self.key().map(|()| true),
@@ -198,7 +216,7 @@ impl Scanner<'_> {
                     }
                     return Ok(false);
                 }
-                (true, b'}') | (false, b']') => self.close(open)?,
+                (true, b'}') | (false, b']') => self.close(open),
                 _ => return Err(Problem::Syntax),
             }
         }
@@ -206,21 +224,29 @@ impl Scanner<'_> {
 
     #[inline(always)]
     fn innermost(&self) -> Open {
+        if let Some(is_object) = self.deep.last() {
+            return Open {
+                is_object: *is_object,
+                ..Open::NONE
+            };
+        }
         let open = self.depth.checked_sub(1).and_then(|at| self.open.get(at));
         open.copied().unwrap_or(Open::NONE)
     }
 
-    fn close(&mut self, open: Open) -> Result<(), Problem> {
+    fn close(&mut self, open: Open) {
         self.at += 1;
+        if self.deep.pop().is_some() {
+            return;
+        }
         let (end, next) = (place(self.at), place(self.nodes.len()));
         if let Some(node) = self.nodes.get_mut(open.place as usize) {
             (node.end, node.next) = (end, next);
         }
         self.depth -= 1;
-        if open.keys > FEW_KEYS && self.repeats(open) {
-            return Err(Problem::DuplicateKey);
+        if open.keys > FEW_KEYS && self.passed.is_none() && self.repeats(open) {
+            self.passed = Some(Problem::DuplicateKey);
         }
-        Ok(())
     }
 
     /// A key, its colon, and the space up to its value.
@@ -244,6 +270,9 @@ impl Scanner<'_> {
 
     #[inline(always)]
     fn check_key(&mut self, start: usize, kind: Kind) -> Result<(), Problem> {
+        if self.passed.is_some() && kind == Kind::Text {
+            return Ok(());
+        }
         let escaped = kind == Kind::Escaped;
         let written = self.bytes.get(start + 1..self.at - 1).unwrap_or_default();
         let bit = match (written, escaped) {
@@ -269,13 +298,13 @@ impl Scanner<'_> {
     }
 
     #[cold]
-    fn compare_key(&self, start: usize, kind: Kind) -> Result<(), Problem> {
+    fn compare_key(&mut self, start: usize, kind: Kind) -> Result<(), Problem> {
         let text = self.text.get(start + 1..self.at - 1).unwrap_or_default();
         let key = key_text(text, kind).ok_or(Problem::Syntax)?;
         let open = self.innermost();
-        let known = open.keys <= FEW_KEYS && self.keys(open).any(|other| other == key);
-        if known {
-            return Err(Problem::DuplicateKey);
+        let comparable = open.keys <= FEW_KEYS && self.passed.is_none();
+        if comparable && self.keys(open).any(|other| other == key) {
+            self.passed = Some(Problem::DuplicateKey);
         }
         Ok(())
     }

@@ -1087,8 +1087,7 @@ fn reference(key: &str, hash: &[u8; 32], webhook_id: &str) -> Vec<u8> {
         hash,
         webhook_id,
     };
-    // Strings: writing them can't fail.
-    serde_json::to_vec(&reference).unwrap_or_default()
+    crate::json::to_vec(&reference)
 }
 
 fn answer_body(
@@ -1113,6 +1112,5 @@ fn answer_body(
         event_id,
         challenge,
     };
-    // Strings: writing them can't fail.
-    serde_json::to_string(&body).unwrap_or_default()
+    crate::json::to_string(&body)
 }

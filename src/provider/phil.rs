@@ -616,7 +616,7 @@ pub fn answer(ended: &Ended<'_>, echo: &Echo, at: Timestamp) -> Reply {
     Reply {
         status,
         // These are texts: writing them can't fail.
-        body: serde_json::to_string(&body).unwrap_or_default(),
+        body: crate::json::to_string(&body),
     }
 }
 
