@@ -2,6 +2,8 @@
 //!
 //! Lines in: `source <table as JSON>`, `key <secret>`, `signature <header>`, `body <text>`, and `turn <what> <milliseconds>`, which is answered with nanoseconds a call.
 
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{BufRead, Write, stdin, stdout};
