@@ -18,12 +18,12 @@ export function upload(name) {
 }
 
 /// Starts one. `logs` keeps what it prints; else that goes nowhere, so that nobody has to read it. `platform` is that of others, or one is started.
-export async function startContender(name, { originPort, logs = false, platform: given, ...more }) {
+export async function startContender(name, { originPort, logs = false, platform: given, inspector, ...more }) {
   // No rate limit for refusals: on Cloudflare it is a counter at hand, here it would be a call to another server. So both log all.
   const platform = given ?? (await startPlatform({ rateLimits: {} }));
   const [entry, ...imports] = upload(name);
   const vars = settings(originPort, { gateway: { shards: SHARDS }, ...more });
-  const worker = await startWorkerd({ vars, bundle: "entry", entry, imports, platform, output: logs ? "kept" : "dropped" });
+  const worker = await startWorkerd({ vars, bundle: "entry", entry, imports, platform, output: logs ? "kept" : "dropped", inspector });
   return {
     ...worker,
     name,
