@@ -40,22 +40,32 @@ async function post(source, text, key, code) {
   if (answer.code !== code) throw new Error(`${source}: ${answer.code}, not ${code}`);
 }
 
+/// Waits until the queues have handed on all that they hold, and the log is written.
+async function quiet() {
+  for (const queue of OURS) await platform.advance(queue, 60_000);
+  await platform.idle({ within: 60_000 });
+  for (let before = -1; before !== worker.records().length; ) {
+    before = worker.records().length;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+}
+
 /// Sends `EVENTS` events to a source and answers what one of them cost, and what our own consumer got. Those of `earlier` codes are sent before, and don't count.
 async function cost(source, { code = "delivered", key = KEY, earlier = [], status = undefined, lines = 1 } = {}) {
   const events = Array.from({ length: EVENTS }, () => body());
   for (const code of earlier) for (const text of events) await post(source, text, key, code);
-  await platform.idle();
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await quiet();
   const first = worker.records().length;
   platform.resetCounts();
   if (status) origin.rule({ status, once: false });
   for (const text of events) await post(source, text, key, code);
   if (status) origin.clear();
-  for (const queue of OURS) await platform.advance(queue, 60_000);
-  await platform.idle();
+  await quiet();
   // A line for each request and for each message of our own queues.
   await until(() => worker.records().length - first >= lines * EVENTS, { what: `${lines} lines of log for each event` });
+  await quiet();
   const records = worker.records().slice(first);
+  if (records.length !== lines * EVENTS) throw new Error(`${records.length} lines of log of ${EVENTS} events, not ${lines} of each`);
   const sum = (name) => records.reduce((sum, record) => sum + (record[name] ?? 0), 0) / EVENTS;
   const { queues } = platform.counts();
   // Written, read and deleted.
@@ -64,8 +74,10 @@ async function cost(source, { code = "delivered", key = KEY, earlier = [], statu
   return { calls: sum("store_calls"), rows: sum("rows_written"), reads: sum("kv_reads"), writes: sum("kv_writes"), operations, consumed };
 }
 
-// The isolate's first event asks for the layout as well.
+// The isolate's first event asks for the layout as well, and the first dead letter makes room for them.
 await post("osigu", body(), KEY, "delivered");
+origin.rule({ status: 422 });
+await post("osigu", body(), KEY, "dead_lettered");
 
 const MODES = {
   "`exact`, direct": ["osigu"],
