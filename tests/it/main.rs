@@ -17,6 +17,7 @@ mod driver;
 mod entity;
 mod evitalrx;
 mod expectations;
+mod json;
 mod kv;
 mod letters;
 mod lifecycle;
