@@ -31,6 +31,7 @@ mod queue;
 mod rounds;
 #[cfg(feature = "schema")]
 mod schemas;
+mod slow;
 mod support;
 mod types;
 mod unsigned;
