@@ -2,6 +2,11 @@
 //!
 //! `--seconds N` of mutations for each target; `--target NAME`; `--seed N`; `--verbose` writes each input's number before it runs, for what ends the process.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "how long it has run decides when it ends"
+)]
+
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
