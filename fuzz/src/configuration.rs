@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rxgate::config::{Bindings, Config, DEAD_LETTERS, DELIVERIES, KV};
 use rxgate::js::PackageSource;
 use rxgate::machine::Gateway;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::source::{KEY, NOW, WHPK, WHSEC};
 
@@ -42,9 +42,14 @@ pub fn configuration(data: &[u8]) {
     let Ok(Value::Object(mut vars)) = serde_json::from_slice(json) else {
         return;
     };
-    let mut left = usize::from(*marked);
-    if *marked > 0 {
-        vars.values_mut().for_each(|value| mark(value, &mut left));
+    match *marked {
+        0 => {}
+        255 => vars.values_mut().for_each(mark_all),
+        place => {
+            let (mut left, listed) = (usize::from(place % 128), place >= 128);
+            let mut values = vars.values_mut();
+            values.all(|value| !mark(value, &mut left, listed));
+        }
     }
     let bindings = || Bindings {
         queues: [DEAD_LETTERS, DELIVERIES, "CLINIC_EVENTS"]
@@ -63,7 +68,8 @@ pub fn configuration(data: &[u8]) {
         shown,
         format!("{:?}", Config::parse(&vars, &secrets, bindings()))
     );
-    for secret in secrets.values() {
+    let given = format!("{vars:?}");
+    for secret in secrets.values().filter(|s| !given.contains(s.as_str())) {
         assert!(!shown.contains(secret.as_str()), "a secret is shown");
     }
     for fault in &config.faults {
@@ -104,17 +110,33 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
-/// Puts the mark in place of the so-and-so-manieth text.
-fn mark(value: &mut Value, left: &mut usize) {
+/// Puts the mark in place of the so-and-so-manieth text, or a list of it. Whether that is done.
+fn mark(value: &mut Value, left: &mut usize, listed: bool) -> bool {
     match value {
-        Value::String(text) => {
-            *left = left.wrapping_sub(1);
-            if *left == 0 {
-                *text = MARK.to_owned();
-            }
+        Value::String(_) if *left == 0 => {
+            *value = if listed { json!([MARK]) } else { json!(MARK) };
+            true
         }
-        Value::Array(values) => values.iter_mut().for_each(|value| mark(value, left)),
-        Value::Object(members) => members.values_mut().for_each(|value| mark(value, left)),
+        Value::String(_) => {
+            *left -= 1;
+            false
+        }
+        Value::Array(values) => values.iter_mut().any(|value| mark(value, left, listed)),
+        Value::Object(members) => members.values_mut().any(|value| mark(value, left, listed)),
+        _ => false,
+    }
+}
+
+/// Puts it in place of all texts that aren't words, which choose what else is read, or names of secrets.
+fn mark_all(value: &mut Value) {
+    let is_word = |text: &str| {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+        text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(inner)
+    };
+    match value {
+        Value::String(text) if !is_word(text) => MARK.clone_into(text),
+        Value::Array(values) => values.iter_mut().for_each(mark_all),
+        Value::Object(members) => members.values_mut().for_each(mark_all),
         _ => {}
     }
 }

@@ -212,6 +212,15 @@ fn check(any: &Any, form: &Form, scheme: &Scheme, key: &str) {
         );
     }
     if form.id_header().is_some() {
+        // Or the end of the id wouldn't be signed.
+        let template = any.texts[5].as_deref().unwrap_or_default();
+        let after = template.split_once("{id}").unwrap_or_default().1;
+        let literal = after.split(['{', '}']).next().unwrap_or_default();
+        let doubled = template.contains("{{") || template.contains("}}");
+        assert!(
+            doubled || literal.is_empty() || !any.id.contains(literal),
+            "{any:?}"
+        );
         assert_eq!(proof.signed_id.as_deref(), Some(any.id.as_str()));
     }
     // One byte of the body, of the id, of the time, of the URL is another; or there is one more.

@@ -417,7 +417,12 @@ fn check_canaries(source: &PackageSource, provider: Provider, node: Option<&Node
         if path.starts_with("data.changes") || path.ends_with("{}") {
             return true;
         }
-        let class = classes.get(path).copied().unwrap_or(Class::Unknown);
+        // What stands in a value is of the value's class.
+        let ends = path.match_indices(['.', '[']).map(|(end, _)| end);
+        let around = ends
+            .chain([path.len()])
+            .filter_map(|end| classes.get(&path[..end]));
+        let class = around.last().copied().unwrap_or(Class::Unknown);
         phi.actions().of(class) == rxgate::event::phi::Action::Pass
     };
     if marked.iter().copied().any(|leaf| passes(&leaf)) {

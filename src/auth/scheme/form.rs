@@ -303,7 +303,7 @@ impl<'a> Settings<'a> {
         if self.timestamp_prefix.is_some() && self.separator.is_none() {
             faults.add("timestamp_prefix", "needs a separator");
         }
-        if self.timestamp_prefix.is_some() && self.timestamp_prefix == self.prefix {
+        if self.timestamp_prefix == Some(self.prefix.unwrap_or_default()) {
             faults.add(
                 "timestamp_prefix",
                 "is the prefix of the signatures as well",

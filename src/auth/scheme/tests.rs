@@ -646,6 +646,11 @@ fn a_list_whose_elements_can_not_be_told_apart_is_a_fault() {
         let settings = list(&[("prefix", prefix), ("timestamp_prefix", clock)]);
         faults(&settings, &[("timestamp_prefix", both)]);
     }
+    let same = "is the prefix of the signatures as well";
+    faults(
+        &list(&[("timestamp_prefix", "")]),
+        &[("timestamp_prefix", same)],
+    );
     sound(&list(&[("prefix", "v1="), ("timestamp_prefix", "t=")]));
     sound(&list(&[("prefix", "v1="), ("timestamp_prefix", "v1=t")]));
     sound(&list(&[("encoding", "base64"), ("timestamp_prefix", "t=")]));
