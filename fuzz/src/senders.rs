@@ -375,7 +375,8 @@ fn leaves<'n>(node: &'n Node, path: &str, found: &mut Vec<(String, &'n str)>) {
             }
         }
         Node::Text(Some(text)) => found.push((path.to_owned(), text)),
-        Node::Text(None) => {}
+        // It may hold one.
+        Node::Text(None) => found.push((path.to_owned(), CANARY)),
         Node::Word(word) => found.push((path.to_owned(), word)),
     }
 }
