@@ -50,6 +50,7 @@ pub fn binary(data: &[u8]) {
         }
         4 => {
             if let Some(letter) = Letter::unpack(bytes) {
+                assert_eq!(letter.pack(), bytes);
                 assert_eq!(Letter::unpack(&letter.pack()), Some(letter));
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread::LocalKey;
 
-use rxgate::event::phi::Class;
+use rxgate::event::phi::{Action, Class};
 use rxgate::js::{Event, PackageSource, Refused};
 use rxgate::provider::Provider;
 use rxgate::time::Timestamp;
@@ -404,7 +404,7 @@ fn check_canaries(source: &PackageSource, provider: Provider, node: Option<&Node
     if provider == Provider::Configured {
         // Nothing is known of its fields: what the settings read of them becomes an attribute.
         let (_, original) = halves(text_of(&event.json));
-        let gone = phi.actions().of(Class::Unknown) != rxgate::event::phi::Action::Pass;
+        let gone = phi.actions().of(Class::Unknown) != Action::Pass;
         let of_names = marked.iter().any(|(path, _)| path.ends_with("{}"));
         assert!(
             of_names || !gone || !original.contains(CANARY),
@@ -415,8 +415,12 @@ fn check_canaries(source: &PackageSource, provider: Provider, node: Option<&Node
     let classes: BTreeMap<String, Class> = provider.classes(of_type).into_iter().collect();
     let passes = |(path, _): &&(String, &str)| {
         // The documented fields of a change are those of the thing that changed.
-        if path.starts_with("data.changes") || path.ends_with("{}") {
+        if path.starts_with("data.changes") {
             return true;
+        }
+        // A name stays where its value does, whatever that has become.
+        if path.ends_with("{}") {
+            return phi.actions().of(Class::Unknown) != Action::Drop;
         }
         // What stands in a value is of the value's class.
         let ends = path.match_indices(['.', '[']).map(|(end, _)| end);
@@ -424,7 +428,7 @@ fn check_canaries(source: &PackageSource, provider: Provider, node: Option<&Node
             .chain([path.len()])
             .filter_map(|end| classes.get(&path[..end]));
         let class = around.last().copied().unwrap_or(Class::Unknown);
-        phi.actions().of(class) == rxgate::event::phi::Action::Pass
+        phi.actions().of(class) == Action::Pass
     };
     if marked.iter().copied().any(|leaf| passes(&leaf)) {
         return;
