@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 
 /// Unix milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,17 +34,16 @@ impl Timestamp {
     }
 }
 
-/// Rewrites an RFC 3339 date-time in UTC; one that ends in `Z` already keeps its digits.
+/// Rewrites an RFC 3339 date-time in UTC; one that ends in `Z` already keeps its digits. What isn't in one of its years in UTC has no such form.
 pub fn to_utc(text: &str) -> Option<std::borrow::Cow<'_, str>> {
     let at = DateTime::parse_from_rfc3339(text).ok()?;
     if text.ends_with('Z') && text.as_bytes().get(10) == Some(&b'T') {
         return Some(text.into());
     }
-    Some(
-        at.with_timezone(&Utc)
-            .to_rfc3339_opts(SecondsFormat::AutoSi, true)
-            .into(),
-    )
+    let at = at.with_timezone(&Utc);
+    (0..=9999)
+        .contains(&at.year())
+        .then(|| at.to_rfc3339_opts(SecondsFormat::AutoSi, true).into())
 }
 
 /// Where the clocks stand that write times without a zone: a fixed offset from UTC.
@@ -132,6 +131,27 @@ pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_no_year_of_four_digits_in_utc_is_no_date_time() {
+        for text in [
+            "0000-01-01T00:00:00+14:00",
+            "9999-12-31T23:59:59-14:00",
+            "9999-12-31T23:59:59.999-00:01",
+        ] {
+            assert_eq!(to_utc(text), None, "{text}");
+        }
+        assert_eq!(
+            to_utc("9999-12-31T23:59:59+00:00").as_deref(),
+            Some("9999-12-31T23:59:59Z")
+        );
+        assert_eq!(
+            to_utc("0000-01-01T00:00:00-00:01").as_deref(),
+            Some("0000-01-01T00:01:00Z")
+        );
+        let zone = Zone::parse("-14:00").unwrap();
+        assert_eq!(zone.to_utc("9999-12-31 23:00:00"), None);
+    }
 
     #[test]
     fn an_offset_becomes_utc_and_a_z_keeps_its_digits() {

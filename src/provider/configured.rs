@@ -228,7 +228,8 @@ impl<'a> Reader<'_, 'a> {
     fn required(&self, place: &Place) -> Result<Cow<'a, str>, Invalid> {
         let there = match place {
             Place::Pointer(pointer) => pointer.find(self.document.object()).is_some(),
-            Place::SignedId | Place::SignedTime => true,
+            Place::SignedId => self.verified.proof().signed_id.is_some(),
+            Place::SignedTime => true,
         };
         let problem = match self.text(place) {
             Some(text) if fits_attribute(&text) => return Ok(text),

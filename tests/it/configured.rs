@@ -427,6 +427,42 @@ fn what_isnt_mapped_is_unknown_and_delivered() {
     assert_eq!(event["rxeventtype"], "unknown");
 }
 
+/// The package normalises what was authenticated elsewhere: there no header of the request counts.
+#[cfg(feature = "js")]
+#[test]
+fn an_id_in_a_header_that_nobody_vouches_for_is_missing() {
+    use rxgate::js::{PackageSource, Request};
+
+    let table = json!({
+        "provider": "configured", "preset": "standard-webhooks", "destination": "package",
+        "keys": [{ "id": "first", "secret": "STANDARD" }],
+    });
+    let source = PackageSource::parse("sender", &table, secrets()).unwrap();
+    let head = Head {
+        path: None,
+        address: None,
+        method: "POST",
+        url: None,
+        signature: None,
+        more: &[Some("1795000000"), Some("msg_1")],
+    };
+    let request = Request {
+        head,
+        traceparent: None,
+        body: BODY.as_bytes(),
+        now: NOW,
+    };
+    let refused = source.normalise(&request).unwrap_err();
+    assert_eq!(
+        (
+            refused.code,
+            refused.path.as_deref(),
+            refused.problem.as_deref()
+        ),
+        ("event_invalid", Some("header of the id"), Some("missing"))
+    );
+}
+
 #[test]
 fn without_an_id_the_body_is_the_id() {
     let id = |body: &str| known(&json!({}), body)["id"].clone();

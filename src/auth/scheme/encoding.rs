@@ -38,6 +38,15 @@ impl Encoding {
         }
     }
 
+    /// Whether a character may stand in what is written so.
+    pub(super) fn writes(self, c: char) -> bool {
+        match self {
+            Self::Hex => c.is_ascii_hexdigit(),
+            Self::Base64 => c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='),
+            Self::Base64Url => c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '='),
+        }
+    }
+
     /// As a sender writes it.
     #[cfg(feature = "js")]
     pub(super) fn encode(self, bytes: &[u8]) -> String {

@@ -203,6 +203,7 @@ impl<'a> Settings<'a> {
             one
         });
         let encoding = faults.choice("encoding", self.encoding, &Encoding::ALL, Encoding::name);
+        self.check_list(separator, encoding.unwrap_or_default(), &mut faults);
         let allowed = algorithm.key_encodings();
         let key_encoding = faults.choice(
             "key_encoding",
@@ -252,6 +253,42 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// What the sender writes has to be read as that: a scheme whose own signatures, or one in a few of them, can't be told from its separators and times refuses what is authentic.
+    fn check_list(&self, separator: Option<char>, encoding: Encoding, faults: &mut Faults) {
+        let texts = [
+            ("prefix", self.prefix),
+            ("timestamp_prefix", self.timestamp_prefix),
+        ];
+        for (setting, text) in texts {
+            let Some(text) = text else { continue };
+            // Nothing that reads headers has it.
+            if text.starts_with([' ', '\t']) {
+                faults.add(setting, "begins with a space");
+            }
+            if separator.is_some_and(|separator| text.contains(separator)) {
+                faults.add(setting, "has the separator in it");
+            }
+        }
+        if separator.is_some_and(|separator| encoding.writes(separator)) {
+            let name = encoding.name();
+            faults.add("separator", format!("is a character of {name} as well"));
+        }
+        let Some(clock) = self.timestamp_prefix else {
+            return;
+        };
+        let prefix = self.prefix.unwrap_or_default();
+        let into_signature = clock.strip_prefix(prefix);
+        // Padding stands at the end alone.
+        let may_begin = |c| encoding.writes(c) && c != '=';
+        let taken = |rest: &str| !rest.is_empty() && rest.chars().all(may_begin);
+        if prefix != clock && (prefix.starts_with(clock) || into_signature.is_some_and(taken)) {
+            faults.add(
+                "timestamp_prefix",
+                "may be the beginning of a signature as well",
+            );
+        }
+    }
+
     fn check_clock(&self, clock: &Clock, faults: &mut Faults) {
         if *clock == Clock::None {
             for (setting, text) in [
@@ -266,7 +303,7 @@ impl<'a> Settings<'a> {
         if self.timestamp_prefix.is_some() && self.separator.is_none() {
             faults.add("timestamp_prefix", "needs a separator");
         }
-        if self.timestamp_prefix.is_some() && self.timestamp_prefix == self.prefix {
+        if self.timestamp_prefix == Some(self.prefix.unwrap_or_default()) {
             faults.add(
                 "timestamp_prefix",
                 "is the prefix of the signatures as well",

@@ -596,3 +596,64 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn a_list_whose_elements_can_not_be_told_apart_is_a_fault() {
+    use serde_json::{Value, json};
+    let list = |more: &[(&str, &str)]| {
+        let mut settings = json!({"algorithm": "hmac-sha256", "header": "x-sig", "separator": ","});
+        for (name, text) in more {
+            settings[name] = json!(text);
+        }
+        if settings.get("timestamp_prefix").is_some() {
+            settings["signed"] = json!("{timestamp}.{body}");
+        }
+        settings
+    };
+    let sound = |settings: &Value| {
+        let mut of = Settings::default();
+        for (name, text) in settings.as_object().unwrap() {
+            *of.slot(name).unwrap() = text.as_str();
+        }
+        assert_eq!(of.compile().map(|_| ()), Ok(()), "{settings}");
+    };
+    let written = "is a character of base64 as well";
+    for separator in ["=", "+", "/"] {
+        let settings = list(&[("encoding", "base64"), ("separator", separator)]);
+        faults(&settings, &[("separator", written)]);
+        sound(&list(&[("encoding", "hex"), ("separator", separator)]));
+    }
+    let settings = list(&[("encoding", "base64url"), ("separator", "-")]);
+    faults(
+        &settings,
+        &[("separator", "is a character of base64url as well")],
+    );
+    faults(
+        &list(&[("prefix", "v1,"), ("timestamp_prefix", "t,")]),
+        &[
+            ("prefix", "has the separator in it"),
+            ("timestamp_prefix", "has the separator in it"),
+        ],
+    );
+    sound(&list(&[("prefix", "v1,"), ("separator", " ")]));
+    faults(
+        &list(&[("prefix", " v1=")]),
+        &[("prefix", "begins with a space")],
+    );
+    let both = "may be the beginning of a signature as well";
+    // One signature in 256 begins with ae.
+    for (prefix, clock) in [("v1=", "v1=ae"), ("v1=", "v"), ("v1=", "v1"), ("", "ae")] {
+        let settings = list(&[("prefix", prefix), ("timestamp_prefix", clock)]);
+        faults(&settings, &[("timestamp_prefix", both)]);
+    }
+    let same = "is the prefix of the signatures as well";
+    faults(
+        &list(&[("timestamp_prefix", "")]),
+        &[("timestamp_prefix", same)],
+    );
+    sound(&list(&[("prefix", "v1="), ("timestamp_prefix", "t=")]));
+    sound(&list(&[("prefix", "v1="), ("timestamp_prefix", "v1=t")]));
+    sound(&list(&[("encoding", "base64"), ("timestamp_prefix", "t=")]));
+    let settings = list(&[("encoding", "base64"), ("timestamp_prefix", "t")]);
+    faults(&settings, &[("timestamp_prefix", both)]);
+}
