@@ -29,7 +29,7 @@ mod waiting;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use sim::Sim;
+use sim::{Sim, Tally};
 
 /// SplitMix64.
 pub(crate) struct Rng(pub(crate) u64);
@@ -62,12 +62,12 @@ impl Rng {
 }
 
 /// Runs one seed; what went wrong, if anything did.
-fn run(seed: u64, log: bool) -> Result<usize, String> {
+fn run(seed: u64, log: bool) -> Result<Tally, String> {
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let mut sim = Sim::new(seed, log);
         sim.run();
         sim.check_end();
-        sim.steps
+        sim.tally
     }));
     ran.map_err(|fault| {
         let text = fault.downcast_ref::<String>().cloned();
@@ -99,24 +99,24 @@ fn main() {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let workers = (0..threads).map(|thread| {
         std::thread::spawn(move || {
-            let (mut steps, mut failed) = (0_usize, Vec::new());
+            let (mut tally, mut failed) = (Tally::default(), Vec::new());
             for seed in (from + thread..from + seeds).step_by(usize::try_from(threads).unwrap()) {
                 match run(seed, false) {
-                    Ok(taken) => steps += taken,
+                    Ok(taken) => tally.add(taken),
                     Err(why) => failed.push((seed, why)),
                 }
                 if failed.len() >= 5 {
                     break;
                 }
             }
-            (steps, failed)
+            (tally, failed)
         })
     });
     let workers: Vec<_> = workers.collect();
-    let (mut steps, mut failed) = (0, Vec::new());
+    let (mut tally, mut failed) = (Tally::default(), Vec::new());
     for worker in workers {
         let (taken, more) = worker.join().expect("a thread of the simulation died");
-        steps += taken;
+        tally.add(taken);
         failed.extend(more);
     }
     failed.sort();
@@ -125,7 +125,18 @@ fn main() {
         println!("seed {seed} fails: {why}\n  scripts/sim --seed {seed}");
     }
     let passed = seeds - failed.len() as u64;
+    let Tally {
+        steps,
+        stopped,
+        second,
+        rounds,
+        notices,
+        overtaken,
+        redelivered,
+    } = tally;
     println!("simulation: {seeds} seeds from {from}, {steps} steps, {took:.1} s");
+    println!("stopped: {stopped}, of which {second} handed over a second time; events of later rounds: {rounds}");
+    println!("notices: {notices}, overtaken: {overtaken}; redelivered: {redelivered}");
     println!("{passed} passed, {} failed", failed.len());
     std::process::exit(i32::from(!failed.is_empty()));
 }

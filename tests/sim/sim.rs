@@ -67,10 +67,47 @@ pub(crate) struct UnderWay {
     hung_up: bool,
     /// It is stopped until then.
     stopped: Option<Timestamp>,
-    /// How often it was stopped.
-    pauses: usize,
-    /// How often it handed over what was known to be handed over.
-    second: usize,
+    /// It was stopped before it performed its effect, and goes on with that.
+    was_stopped: bool,
+    /// It was stopped at all.
+    has_slept: bool,
+    began: Timestamp,
+}
+
+/// How an effect is performed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Manner {
+    /// It was begun too long ago to be heard of in time.
+    is_late: bool,
+    /// It is begun only now: its isolate was stopped.
+    was_stopped: bool,
+}
+
+/// What happened, so that it can be seen that it does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) steps: usize,
+    /// Isolates stopped, and what they handed over that was known to be handed over.
+    pub(crate) stopped: usize,
+    pub(crate) second: usize,
+    /// Events of a second round and later ones.
+    pub(crate) rounds: usize,
+    /// Notices handed over, and those that a callback overtook.
+    pub(crate) notices: usize,
+    pub(crate) overtaken: usize,
+    pub(crate) redelivered: usize,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.stopped += other.stopped;
+        self.second += other.second;
+        self.rounds += other.rounds;
+        self.notices += other.notices;
+        self.overtaken += other.overtaken;
+        self.redelivered += other.redelivered;
+    }
 }
 
 pub(crate) struct Sim {
@@ -92,10 +129,11 @@ pub(crate) struct Sim {
     /// When the next operator calls, and how many still do.
     operator: Option<Timestamp>,
     operators: usize,
+    has_called: bool,
     pub(crate) transfers: Vec<Transfer>,
     pub(crate) alarms: Alarms,
     log: bool,
-    pub(crate) steps: usize,
+    pub(crate) tally: Tally,
     moved: bool,
     /// Whether senders are impatient and isolates are slow: then holders overlap more often than anything fails.
     is_crowded: bool,
@@ -116,6 +154,7 @@ impl Sim {
             is_paused: rng.once_in(3),
             operator: has_operators.then(|| world.now.after(rng.millis(3_600_000))),
             operators,
+            has_called: false,
             rng,
             scene,
             world,
@@ -131,7 +170,7 @@ impl Sim {
             transfers: Vec::new(),
             alarms: Alarms::default(),
             log,
-            steps: 0,
+            tally: Tally::default(),
             moved: false,
         };
         sim.say(|| format!("{scene:?}"));
@@ -154,8 +193,8 @@ impl Sim {
 
     pub(crate) fn run(&mut self) {
         loop {
-            self.steps += 1;
-            assert!(self.steps < 20_000, "it never ends");
+            self.tally.steps += 1;
+            assert!(self.tally.steps < 20_000, "it never ends");
             let now = self.world.now;
             let due: Vec<usize> = (0..self.events.len())
                 .filter(|&n| self.events[n].due.is_some_and(|at| at <= now))
@@ -303,6 +342,7 @@ impl Sim {
         if letters.is_empty() {
             return;
         }
+        self.has_called = true;
         let one = !self.rng.once_in(3);
         let letter = letters[self.rng.below(letters.len())].id;
         let (what, target) = if one {
@@ -324,8 +364,9 @@ impl Sim {
             held: None,
             hung_up,
             stopped: None,
-            pauses: 0,
-            second: 0,
+            was_stopped: false,
+            has_slept: false,
+            began: since,
         });
     }
 
@@ -336,11 +377,11 @@ impl Sim {
             self.under_way.push(one);
             return;
         }
-        let late = self.is_late(&mut one);
+        let manner = self.manner(&mut one);
         if self.rng.once_in(3)
             && let Phase::Asks(flight) = one.phase
         {
-            match self.perform(&mut one.held, flight, one.pauses, &mut one.second, late) {
+            match self.perform(&mut one.held, flight, manner) {
                 Ok(mut performed) => {
                     // Of what it wakes up to, the timer may come first.
                     if self.rng.once_in(3) {
@@ -351,12 +392,12 @@ impl Sim {
                     }
                     one.phase = Phase::Hears(performed);
                 }
-                Err(ended) => return self.ended(one_of(one.what, one.held, one.hung_up), ended),
+                Err(ended) => return self.ended(Ended::of(&one.what, one.held, one.hung_up, one.began), ended),
             }
         }
         let span = Duration::from_secs(self.rng.pick(&PAUSES));
         self.say(|| format!("{:?} is stopped for {} s", one.what, span.as_secs()));
-        one.pauses += 1;
+        self.tally.stopped += 1;
         one.stopped = Some(self.world.now.after(span));
         match one.what {
             What::Request(n) if !one.hung_up => {
@@ -372,14 +413,20 @@ impl Sim {
         self.under_way.push(one);
     }
 
-    /// Whether its effect was begun too long ago to be heard of in time.
-    fn is_late(&mut self, one: &mut UnderWay) -> bool {
+    fn manner(&self, one: &mut UnderWay) -> Manner {
         let waited = one.since.until(self.world.now);
         let Phase::Asks(flight) = &mut one.phase else {
-            return false;
+            return Manner::default();
         };
         flight.shorten(waited);
-        timeout(&flight.effect) == Some(Duration::ZERO) && waited > Duration::ZERO
+        // Of a sender that may not come again, a customer's queue gets it rather twice than never.
+        let is_urgent = self.scene.sender != Sender::Osigu
+            && matches!(one.what, What::Request(_))
+            && matches!(&flight.effect, Effect::Enqueue(message) if message.queue == CUSTOMERS);
+        Manner {
+            is_late: timeout(&flight.effect) == Some(Duration::ZERO) && waited > Duration::ZERO,
+            was_stopped: one.was_stopped || (one.has_slept && is_urgent),
+        }
     }
 
     fn step(&mut self, place: usize) {
@@ -392,24 +439,25 @@ impl Sim {
         if one.stopped.take().is_some() {
             self.say(|| format!("{:?} goes on", one.what));
             one.since = self.world.now;
+            one.was_stopped = true;
+            one.has_slept = true;
         }
-        let late = self.is_late(&mut one);
+        let manner = self.manner(&mut one);
         let stepped = match one.phase {
             Phase::Hears(performed) => self.world.hear(performed),
-            Phase::Asks(flight) => {
-                match self.perform(&mut one.held, flight, one.pauses, &mut one.second, late) {
-                    Ok(performed) => self.world.hear(performed),
-                    Err(ended) => ended,
-                }
-            }
+            Phase::Asks(flight) => match self.perform(&mut one.held, flight, manner) {
+                Ok(performed) => self.world.hear(performed),
+                Err(ended) => ended,
+            },
         };
         match stepped {
             Step::Next(flight) => self.under_way.push(UnderWay {
                 phase: Phase::Asks(flight),
                 since: self.world.now,
+                was_stopped: false,
                 ..one
             }),
-            ended => self.ended(one_of(one.what, one.held, one.hung_up), ended),
+            ended => self.ended(Ended::of(&one.what, one.held, one.hung_up, one.began), ended),
         }
     }
 
@@ -418,10 +466,11 @@ impl Sim {
             what,
             held,
             hung_up,
+            began,
         } = one;
         self.let_go(held, false);
         match (what, ended) {
-            (What::Request(n), Step::End(end)) => self.answered(n, &end, hung_up),
+            (What::Request(n), Step::End(end)) => self.answered(n, &end, hung_up, began),
             (What::Message(n), Step::Settled(settled)) => self.is_settled(n, &settled),
             (What::Operator(letter), Step::End(end)) => self.is_called(letter, &end),
             (What::Portal(n, asked), Step::End(end)) => self.is_told(n, asked, &end),
@@ -432,12 +481,18 @@ impl Sim {
         }
     }
 
-    fn answered(&mut self, n: usize, end: &End, hung_up: bool) {
+    fn answered(&mut self, n: usize, end: &End, hung_up: bool, began: Timestamp) {
         let (status, code) = (end.answer.status, end.record.code);
         self.say(|| format!("event {n} is answered {status} {code}"));
         let is_refused = self.scene.is_strict && status == 400;
         assert!(matches!(status, 200 | 502..=504) || is_refused, "{status} {code}");
         assert_ne!(code, "internal_error");
+        if is_refused && code == "dead_lettered" {
+            assert!(!self.is_expected(n, began), "refused, and expected");
+        }
+        if self.scene.sender == Sender::Evitalrx {
+            assert_eq!(end.record.kv_reads, 0, "KV knows of no rounds");
+        }
         if is_safe(code) {
             let named = end.record.webhook_id.clone();
             let named = named.expect("an event without a name");
@@ -467,6 +522,7 @@ impl Sim {
         match settled.verdict {
             Verdict::Ack => {
                 self.messages.remove(&n);
+                self.tally.overtaken += usize::from(code == "callback_met");
                 if is_safe(code)
                     && let Some(named) = &settled.record.webhook_id
                 {
@@ -501,11 +557,9 @@ impl Sim {
         &mut self,
         held: &mut Option<Held>,
         flight: Flight,
-        pauses: usize,
-        second: &mut usize,
-        late: bool,
+        manner: Manner,
     ) -> Result<Performed, Step> {
-        let flawed = self.fault(&flight.effect, late);
+        let flawed = self.fault(&flight.effect, manner.is_late);
         if flawed
             && let Some(held) = held
             && is_word(&flight.effect)
@@ -541,7 +595,7 @@ impl Sim {
                 let takes = if was_taken { ", which takes it" } else { "" };
                 format!("{} reaches the origin{takes}", self.name(&id))
             });
-            self.reaches(held, at, pauses, second, late, was_taken);
+            self.reaches(held, at, manner, was_taken);
             self.check_told(&body, *held);
         }
         if to_customer && self.world.queued.len() > queued {
@@ -550,7 +604,7 @@ impl Sim {
             let event: Value = serde_json::from_slice(&body).unwrap();
             // What nobody claimed says so.
             if event["rxdedupe"] != "unknown" {
-                self.reaches(held, at, pauses, second, late, true);
+                self.reaches(held, at, manner, true);
                 self.check_told(&body, *held);
             }
         }
@@ -562,9 +616,7 @@ impl Sim {
         &mut self,
         held: &mut Option<Held>,
         at: Timestamp,
-        pauses: usize,
-        second: &mut usize,
-        late: bool,
+        manner: Manner,
         is_taken: bool,
     ) {
         if self.scene.road == Road::Kv {
@@ -572,17 +624,17 @@ impl Sim {
         }
         let held = held.as_mut().expect("handed over without a claim");
         let account = self.ledger.accounts.get_mut(&held.hash).unwrap();
-        let runs = at < held.until;
-        assert!(runs || late || pauses > 0, "handed over without a lease");
+        // Whoever was stopped between its claim and its request doesn't know that it is late.
+        let is_excused = manner.is_late || manner.was_stopped;
+        assert!(at < held.until || is_excused, "handed over without a lease");
         if let Some((_, fence, _)) = account.settled {
             assert!(
-                !runs && (late || pauses > *second),
+                at >= held.until && is_excused,
                 "handed over again, and known to be"
             );
-            *second += 1;
-            account.second += 1;
             // Who takes only what is higher doesn't take it.
             assert!(held.fence < fence, "a second one with a higher sequence");
+            account.second += 1;
         }
         if is_taken {
             held.is_taken = true;
@@ -598,6 +650,11 @@ impl Sim {
             let granted = self.ledger.claimed(&said, |hash, round| {
                 identify(world, scene, events, transfers, hash, round)
             });
+            if granted.is_some() && scene.is_strict && scene.sender == Sender::Phil {
+                let mut of = transfers.iter().filter(|it| it.entity == said.entity);
+                let is_expected = of.all(|transfer| transfer.notices().next().is_some());
+                assert!(is_expected || self.has_called, "taken, and nobody expects it");
+            }
             if let Some(granted) = granted {
                 self.let_go(held.take(), false);
                 if self.world.heard {
@@ -642,13 +699,13 @@ impl Sim {
     }
 
     fn crash(&mut self, mut dead: UnderWay, performed: bool) {
-        let late = self.is_late(&mut dead);
+        let manner = self.manner(&mut dead);
         if let Phase::Asks(flight) = dead.phase
             && performed
             && dead.stopped.is_none()
             && !matches!(flight.effect, Effect::Answer(_) | Effect::Settle(_))
         {
-            let _ = self.perform(&mut dead.held, flight, dead.pauses, &mut dead.second, late);
+            let _ = self.perform(&mut dead.held, flight, manner);
         }
         self.let_go(dead.held, true);
         self.say(|| format!("the holder of {:?} dies", dead.what));
@@ -855,6 +912,14 @@ impl Sim {
             return;
         }
         for account in self.ledger.accounts.values() {
+            self.tally.second += account.second;
+            let count = match account.known.about {
+                About::Event(_, round) if round > 0 => &mut self.tally.rounds,
+                About::Notice(..) if account.taken > 0 => &mut self.tally.notices,
+                About::Redelivery(_) if account.taken > 0 => &mut self.tally.redelivered,
+                _ => &mut 0,
+            };
+            *count += 1;
             assert!(
                 account.taken <= 1 + account.unknown,
                 "{account:?}: handed over more often than there are unknown outcomes"
@@ -912,13 +977,17 @@ struct Ended {
     what: What,
     held: Option<Held>,
     hung_up: bool,
+    began: Timestamp,
 }
 
-fn one_of(what: What, held: Option<Held>, hung_up: bool) -> Ended {
-    Ended {
-        what,
-        held,
-        hung_up,
+impl Ended {
+    fn of(what: &What, held: Option<Held>, hung_up: bool, began: Timestamp) -> Self {
+        Self {
+            what: *what,
+            held,
+            hung_up,
+            began,
+        }
     }
 }
 
@@ -998,7 +1067,9 @@ fn identify(
         let Some((digest, node, state)) = of_event.or(of_notice) else {
             continue;
         };
-        for n in 0..=letter.redeliveries {
+        // The first of what nobody expected is claimed as the event that it is.
+        let first = u32::from(letter.code == "expectation_unknown");
+        for n in first..=letter.redeliveries {
             let of = EventHash::redelivery(&digest, &letter.id.nonce(n).0);
             if of == hash || (in_rounds && of.in_round(round) == hash) {
                 // In the end it names the round that it was of, or is of now.

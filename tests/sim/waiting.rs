@@ -60,8 +60,9 @@ pub(crate) struct Transfer {
     is_muddled: bool,
     /// What was announced, with the digest of the notice.
     announced: Vec<(Timestamp, [u8; 32])>,
-    /// By when a callback is due, as it was told.
+    /// By when a callback is due, as it was told, and since when that is known.
     registered: Option<String>,
+    since: Timestamp,
     /// It is known to be expected no longer.
     is_deleted: bool,
     /// So many notices were sent.
@@ -159,6 +160,7 @@ impl Sim {
                 is_muddled: false,
                 announced: Vec::new(),
                 registered: None,
+                since: driver::START,
                 is_deleted: false,
                 sent: 0,
             });
@@ -249,6 +251,9 @@ impl Sim {
                 if is_clear && asked.was_known {
                     assert_eq!((&transfer.registered, status), (&due, 200), "registered anew");
                 }
+                if transfer.registered.is_none() {
+                    transfer.since = self.world.now;
+                }
                 transfer.registered = due;
             }
             (Wish::Read, 200) => {
@@ -270,6 +275,14 @@ impl Sim {
             let next = transfer.plan.get(transfer.place);
             transfer.next = next.map(|(at, _)| self.world.now.max(*at));
         }
+    }
+
+    /// Whether a callback is known to be expected, and was when this began.
+    pub(crate) fn is_expected(&self, n: usize, began: Timestamp) -> bool {
+        let mut transfers = self.transfers.iter();
+        let of_event = |it: &&Transfer| self.events[n].text.contains(&format!("\"{}\"", it.id));
+        let transfer = transfers.find(of_event);
+        transfer.is_some_and(|it| !it.is_muddled && it.registered.is_some() && it.since < began)
     }
 
     // ── alarms ──
