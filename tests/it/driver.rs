@@ -686,6 +686,7 @@ impl Settled {
 
 /// What an object said to a claim.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "the simulation reads it")]
 pub(crate) struct Claimed {
     pub(crate) at: Timestamp,
     pub(crate) entity: EntityKey,
@@ -695,6 +696,7 @@ pub(crate) struct Claimed {
 
 /// What an object said to a commit or a release.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "the simulation reads it")]
 pub(crate) struct Settling {
     pub(crate) at: Timestamp,
     pub(crate) entity: EntityKey,
@@ -714,6 +716,7 @@ pub(crate) struct Performed {
 
 impl Performed {
     /// It is heard of too late.
+    #[allow(dead_code, reason = "the simulation uses it")]
     pub(crate) fn time_out(&mut self) {
         self.said = Said::Plain(Done::TimedOut);
     }
@@ -1193,9 +1196,7 @@ impl World {
         }
         let at = Timestamp(self.now.0 - i64::try_from(ago.as_millis()).unwrap());
         match self.kv.get(key) {
-            Some(kept) if kept.since <= at && at < kept.until => {
-                Said::Replied(kept.value.clone())
-            }
+            Some(kept) if kept.since <= at && at < kept.until => Said::Replied(kept.value.clone()),
             _ => Said::Plain(Done::Absent),
         }
     }
@@ -1283,7 +1284,13 @@ impl World {
         let served = serve(object, &message, self.now);
         object.fault.set(None);
         if let (Ok(served), Some((_, request))) = (&served, self.asked.last()) {
-            note(request, served, self.now, &mut self.claims, &mut self.settled);
+            note(
+                request,
+                served,
+                self.now,
+                &mut self.claims,
+                &mut self.settled,
+            );
         }
         let cost = Cost {
             read,

@@ -229,8 +229,7 @@ impl Ledger {
             account.settled = None;
         }
         if let Some((until, _)) = account.lease {
-            let of_message =
-                matches!(request.claimant, Claimant::Message(of) if account.grants.last().is_some_and(|last| last.0 == of));
+            let of_message = matches!(request.claimant, Claimant::Message(of) if account.grants.last().is_some_and(|last| last.0 == of));
             assert!(
                 until <= at || of_message,
                 "granted while somebody else holds it"
@@ -292,7 +291,10 @@ impl Ledger {
             let mut others = self.accounts.values().filter(|it| it.entity == entity);
             let held = others.any(|it| {
                 let is_last = bit(it.known.node) & LAST_WORDS != 0;
-                is_last && it.lease.is_some_and(|(until, message)| !message && at < until)
+                is_last
+                    && it
+                        .lease
+                        .is_some_and(|(until, message)| !message && at < until)
             });
             assert!(!held, "a notice while a callback is being handed over");
         }
@@ -313,13 +315,14 @@ impl Ledger {
         } else {
             Ordering::InOrder
         };
-        assert_eq!(ordering, expected, "the mark of {} after {way:?}", known.node);
+        let (node, seen) = (known.node, way.seen);
+        assert_eq!(ordering, expected, "the mark of {node} after {seen:#b}");
         let decides = match of {
             RECEIVED => expected == Ordering::InOrder,
             _ => expected != Ordering::Superseded,
         };
         let told = if decides { known.state } else { way.state };
-        assert_eq!(state, told, "the state after {} and {way:?}", known.node);
+        assert_eq!(state, told, "the state after {node} and {seen:#b}");
         if of == MISSING && expected == Ordering::InOrder {
             way.seen &= way.settled;
         }
@@ -347,7 +350,8 @@ impl Ledger {
             let may_be = [Some(way.state), (!over).then_some(known.state)];
             assert!(
                 may_be.contains(&Some(state)),
-                "the state of another round: {state} after {way:?}"
+                "the state of another round: {state}, not {}",
+                way.state
             );
             return;
         }
@@ -360,7 +364,7 @@ impl Ledger {
         };
         assert!(
             state == told || (!is_new && state == way.state),
-            "the state after {} is {state}: {way:?}",
+            "the state after {} is {state}, not {told}",
             known.node
         );
         self.came(said.entity, known.node, known.words, hash, round);
@@ -374,7 +378,9 @@ impl Ledger {
                 rxgate::entity::FINALLY_REJECTED,
                 "order-reassign",
             ];
-            kinds.iter().any(|kind| Life::OrderDelivery.number(kind) == Some(node))
+            kinds
+                .iter()
+                .any(|kind| Life::OrderDelivery.number(kind) == Some(node))
         };
         let way = self.ways.entry(entity).or_default();
         assert!(

@@ -135,7 +135,9 @@ fn main() {
         redelivered,
     } = tally;
     println!("simulation: {seeds} seeds from {from}, {steps} steps, {took:.1} s");
-    println!("stopped: {stopped}, of which {second} handed over a second time; events of later rounds: {rounds}");
+    println!(
+        "stopped: {stopped}, of which {second} handed over a second time; events of later rounds: {rounds}"
+    );
     println!("notices: {notices}, overtaken: {overtaken}; redelivered: {redelivered}");
     println!("{passed} passed, {} failed", failed.len());
     std::process::exit(i32::from(!failed.is_empty()));

@@ -85,12 +85,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn of(rng: &mut Rng) -> Self {
-        let senders = [
-            Sender::Osigu,
-            Sender::Osigu,
-            Sender::Evitalrx,
-            Sender::Phil,
-        ];
+        let senders = [Sender::Osigu, Sender::Osigu, Sender::Evitalrx, Sender::Phil];
         let sender = rng.pick(&senders);
         let road = match sender {
             Sender::Osigu => rng.pick(&ROADS),
@@ -304,10 +299,7 @@ impl Event {
 }
 
 const AUTHORIZATION: [(&str, &str); 3] = [
-    (
-        "authorization.created",
-        r#","authorization_code":"AUTH-1""#,
-    ),
+    ("authorization.created", r#","authorization_code":"AUTH-1""#),
     ("authorization.updated", ""),
     ("authorization.voided", ""),
 ];

@@ -313,7 +313,8 @@ impl Sim {
 
     /// Its sender tries again later, or gives up.
     fn again(&mut self, n: usize) {
-        let is_sure = !matches!(self.scene.road, Road::NoRetries) && self.scene.sender == Sender::Osigu;
+        let is_sure =
+            !matches!(self.scene.road, Road::NoRetries) && self.scene.sender == Sender::Osigu;
         let never = !is_sure && self.rng.once_in(2);
         let event = &mut self.events[n];
         let delay = RETRIES.get(event.sent.saturating_sub(1)).filter(|_| !never);
@@ -336,7 +337,11 @@ impl Sim {
         self.operators = self.operators.saturating_sub(1);
         let later = Duration::from_secs(1).max(self.rng.millis(7_200_000));
         // Two at once now and then.
-        let later = if self.rng.once_in(4) { Duration::ZERO } else { later };
+        let later = if self.rng.once_in(4) {
+            Duration::ZERO
+        } else {
+            later
+        };
         self.operator = (self.operators > 0).then(|| self.world.now.after(later));
         let letters = self.world.letters();
         if letters.is_empty() {
@@ -392,7 +397,12 @@ impl Sim {
                     }
                     one.phase = Phase::Hears(performed);
                 }
-                Err(ended) => return self.ended(Ended::of(&one.what, one.held, one.hung_up, one.began), ended),
+                Err(ended) => {
+                    return self.ended(
+                        Ended::of(&one.what, one.held, one.hung_up, one.began),
+                        ended,
+                    );
+                }
             }
         }
         let span = Duration::from_secs(self.rng.pick(&PAUSES));
@@ -406,7 +416,9 @@ impl Sim {
                     self.again(n);
                 }
             }
-            What::Message(n) if self.rng.once_in(2) => self.comes_again(n, span.min(Duration::from_secs(20))),
+            What::Message(n) if self.rng.once_in(2) => {
+                self.comes_again(n, span.min(Duration::from_secs(20)))
+            }
             What::Portal(n, asked) => self.asks_again(n, asked),
             _ => {}
         }
@@ -457,7 +469,10 @@ impl Sim {
                 was_stopped: false,
                 ..one
             }),
-            ended => self.ended(Ended::of(&one.what, one.held, one.hung_up, one.began), ended),
+            ended => self.ended(
+                Ended::of(&one.what, one.held, one.hung_up, one.began),
+                ended,
+            ),
         }
     }
 
@@ -485,7 +500,10 @@ impl Sim {
         let (status, code) = (end.answer.status, end.record.code);
         self.say(|| format!("event {n} is answered {status} {code}"));
         let is_refused = self.scene.is_strict && status == 400;
-        assert!(matches!(status, 200 | 502..=504) || is_refused, "{status} {code}");
+        assert!(
+            matches!(status, 200 | 502..=504) || is_refused,
+            "{status} {code}"
+        );
         assert_ne!(code, "internal_error");
         if is_refused && code == "dead_lettered" {
             assert!(!self.is_expected(n, began), "refused, and expected");
@@ -612,13 +630,7 @@ impl Sim {
     }
 
     /// It reaches who is to have it.
-    fn reaches(
-        &mut self,
-        held: &mut Option<Held>,
-        at: Timestamp,
-        manner: Manner,
-        is_taken: bool,
-    ) {
+    fn reaches(&mut self, held: &mut Option<Held>, at: Timestamp, manner: Manner, is_taken: bool) {
         if self.scene.road == Road::Kv {
             return;
         }
@@ -653,7 +665,10 @@ impl Sim {
             if granted.is_some() && scene.is_strict && scene.sender == Sender::Phil {
                 let mut of = transfers.iter().filter(|it| it.entity == said.entity);
                 let is_expected = of.all(|transfer| transfer.notices().next().is_some());
-                assert!(is_expected || self.has_called, "taken, and nobody expects it");
+                assert!(
+                    is_expected || self.has_called,
+                    "taken, and nobody expects it"
+                );
             }
             if let Some(granted) = granted {
                 self.let_go(held.take(), false);
@@ -884,9 +899,13 @@ impl Sim {
     pub(crate) fn check_end(&mut self) {
         assert!(self.under_way.is_empty() && self.messages.is_empty());
         let letters = self.world.letters();
-        let kept: BTreeSet<&String> = letters.iter().filter_map(|l| l.webhook_id.as_ref()).collect();
+        let kept: BTreeSet<&String> = letters
+            .iter()
+            .filter_map(|l| l.webhook_id.as_ref())
+            .collect();
         let taken: BTreeSet<&String> = self.world.taken.iter().collect();
-        let is_safe = |id: &String| taken.contains(id) || self.enqueued.contains(id) || kept.contains(id);
+        let is_safe =
+            |id: &String| taken.contains(id) || self.enqueued.contains(id) || kept.contains(id);
         // A message that doesn't know its round is of that in which it is claimed, each time that nobody hears of it.
         let is_safe_otherwise = |id: &String| {
             let mut accounts = self.ledger.accounts.values();
@@ -922,7 +941,9 @@ impl Sim {
             *count += 1;
             assert!(
                 account.taken <= 1 + account.unknown,
-                "{account:?}: handed over more often than there are unknown outcomes"
+                "handed over {} times, with {} unknown outcomes: {account:?}",
+                account.taken,
+                account.unknown
             );
         }
         for letter in &self.redelivered {
@@ -930,11 +951,14 @@ impl Sim {
             // What nobody expected is claimed as the event that it is.
             let is_it = |known: &Known| {
                 known.about == About::Redelivery(*letter)
-                    || (of.code == "expectation_unknown" && Some(&known.webhook_id) == of.webhook_id.as_ref())
+                    || (of.code == "expectation_unknown"
+                        && Some(&known.webhook_id) == of.webhook_id.as_ref())
             };
             let mut accounts = self.ledger.accounts.values();
             let came = accounts.any(|account| {
-                let again = letters.iter().any(|l| l.id != *letter && l.webhook_id == of.webhook_id);
+                let again = letters
+                    .iter()
+                    .any(|l| l.id != *letter && l.webhook_id == of.webhook_id);
                 is_it(&account.known) && (account.taken > 0 || account.settled.is_some() || again)
             });
             assert!(came, "redelivered, and lost");
@@ -952,7 +976,9 @@ impl Sim {
             let mut accounts = self.ledger.accounts.iter();
             let of_event = |about: About| matches!(about, About::Event(of, _) if of == event.words);
             let last = accounts.rfind(|(_, account)| of_event(account.known.about));
-            let Some((&hash, account)) = last else { continue };
+            let Some((&hash, account)) = last else {
+                continue;
+            };
             let Some((receipt, _, at)) = account.settled else {
                 continue;
             };
@@ -1062,7 +1088,13 @@ fn identify(
         let of_notice = transfers.iter().find_map(|transfer| {
             let mut notices = transfer.notices();
             let found = notices.find(|(_, digest)| webhook_id(digest) == *named);
-            found.map(|(_, digest)| (digest, crate::waiting::missing(), rxgate::event::State::Failed as u8))
+            found.map(|(_, digest)| {
+                (
+                    digest,
+                    crate::waiting::missing(),
+                    rxgate::event::State::Failed as u8,
+                )
+            })
         });
         let Some((digest, node, state)) = of_event.or(of_notice) else {
             continue;

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rxgate::delivery::webhook_id;
-use rxgate::entity::{
-    CALLBACK_MISSING, EntityKey, Life, Notices, Standing, notified, overdue,
-};
+use rxgate::entity::{CALLBACK_MISSING, EntityKey, Life, Notices, Standing, notified, overdue};
 use rxgate::event::State;
 use rxgate::letters::Letter;
 use rxgate::time::{Timestamp, to_text};
@@ -242,14 +240,21 @@ impl Sim {
             None => {}
         }
         if let Some(due) = &due {
-            let known = transfer.announced.iter().any(|(at, _)| to_text(*at) == *due);
+            let known = transfer
+                .announced
+                .iter()
+                .any(|(at, _)| to_text(*at) == *due);
             assert!(known, "due at a time that nobody announced");
         }
         let is_clear = !transfer.is_muddled;
         match (asked.wish, status) {
             (Wish::Register, 200 | 201) => {
                 if is_clear && asked.was_known {
-                    assert_eq!((&transfer.registered, status), (&due, 200), "registered anew");
+                    assert_eq!(
+                        (&transfer.registered, status),
+                        (&due, 200),
+                        "registered anew"
+                    );
                 }
                 if transfer.registered.is_none() {
                     transfer.since = self.world.now;
@@ -306,7 +311,9 @@ impl Sim {
     /// When the next notice of an object is due.
     fn pending(&self, object: &str) -> Option<Timestamp> {
         let expected = self.world.objects[object].expected.borrow();
-        let pending = expected.values().filter(|(_, one)| one.standing == Standing::Pending);
+        let pending = expected
+            .values()
+            .filter(|(_, one)| one.standing == Standing::Pending);
         pending.map(|(at, _)| *at).min()
     }
 
@@ -391,7 +398,11 @@ impl Sim {
                 }
                 let of = &self.world.objects[&one.object];
                 if fails {
-                    of.fault.set(Some(if performed { Fault::After } else { Fault::Before }));
+                    of.fault.set(Some(if performed {
+                        Fault::After
+                    } else {
+                        Fault::Before
+                    }));
                 }
                 let noted = notified(of, &one.page, now);
                 of.fault.set(None);
@@ -405,7 +416,10 @@ impl Sim {
     /// An alarm is at its end.
     fn rests(&mut self, object: &str) {
         match self.pending(object) {
-            Some(due) => self.alarms.at.insert(object.to_owned(), due.max(self.world.now)),
+            Some(due) => self
+                .alarms
+                .at
+                .insert(object.to_owned(), due.max(self.world.now)),
             None => self.alarms.at.remove(object),
         };
     }
@@ -432,7 +446,9 @@ impl Sim {
     pub(crate) fn check_silence(&self, letters: &[Letter]) {
         let is_told = |digest: &[u8; 32]| {
             let id = webhook_id(digest);
-            let kept = letters.iter().any(|letter| letter.webhook_id.as_ref() == Some(&id));
+            let kept = letters
+                .iter()
+                .any(|letter| letter.webhook_id.as_ref() == Some(&id));
             kept || self.world.taken.contains(&id) || self.is_enqueued(&id)
         };
         for object in self.world.objects.values() {
@@ -449,7 +465,11 @@ impl Sim {
             }
         }
         for transfer in &self.transfers {
-            let Some(due) = transfer.registered.as_ref().filter(|_| !transfer.is_muddled) else {
+            let Some(due) = transfer
+                .registered
+                .as_ref()
+                .filter(|_| !transfer.is_muddled)
+            else {
                 continue;
             };
             let digest = notice_digest(&transfer.id, due);
