@@ -149,11 +149,10 @@ impl Ledger {
                 state,
                 ordering,
             } => {
-                if !self.accounts.contains_key(&event) {
+                self.accounts.entry(event).or_insert_with(|| {
                     let known = identify(event, round);
-                    let known = known.expect("a claim of something that nobody sent");
-                    let account = Account {
-                        known,
+                    Account {
+                        known: known.expect("a claim of something that nobody sent"),
                         entity,
                         grants: Vec::new(),
                         lease: None,
@@ -163,9 +162,8 @@ impl Ledger {
                         taken: 0,
                         unknown: 0,
                         second: 0,
-                    };
-                    self.accounts.insert(event, account);
-                }
+                    }
+                });
                 self.granted(said, fence, event, round, state, ordering);
                 Some(Held {
                     hash: event,
