@@ -205,7 +205,7 @@ export const MUTATIONS = [
     to: "        let entry = self.find(event).filter(|_| !life.is_ours(node));\n",
   },
   {
-    name: "a notice before its time",
+    name: "an alarm that rings too early",
     file: "src/entity/expected.rs",
     from: "            Standing::Pending => self.due,",
     to: "            Standing::Pending => now,",
