@@ -969,7 +969,9 @@ impl Sim {
 
     /// What was handed over, and is known to be, is a duplicate: whoever came back late has taken nothing away.
     fn check_receipts(&mut self) {
-        // What runs, lapses first.
+        // By an isolate that has just started, once what runs has lapsed.
+        let shards = if self.moved { (3, Some(4)) } else { (4, None) };
+        self.world.gateway = self.scene.gateway(shards, &mut self.rng);
         self.world.wait(Duration::from_secs(60));
         for n in 0..self.events.len() {
             let event = &self.events[n];
