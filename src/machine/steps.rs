@@ -307,8 +307,13 @@ impl Facts {
         self.record.destination = Some(destination.id.clone());
         match &destination.to {
             Target::Queue(queue) => {
-                let event = prepared.map(|prepared| prepared.finish(claimed));
                 let otherwise = Otherwise::Release(Outcome::EnqueueFailed, None);
+                let comes_again = pending.retries || self.message.is_some();
+                if comes_again && self.left(now).is_zero() {
+                    // The lease may be over, too: somebody else may have sent it.
+                    return self.otherwise(gateway, hold, otherwise, now);
+                }
+                let event = prepared.map(|prepared| prepared.finish(claimed));
                 let shipment = Shipment {
                     hold,
                     message: Enqueue {
