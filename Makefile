@@ -1,6 +1,6 @@
 # Thin names over scripts/. `make demo` and `make test` do all their own set-up.
 
-.PHONY: demo dev test test-packaging sim check wasm package setup
+.PHONY: bench demo dev test test-packaging sim check wasm package setup
 
 demo: setup wasm package
 	@scripts/run scripts/demo.mjs
@@ -16,6 +16,9 @@ test-packaging: setup
 
 sim:
 	@scripts/sim
+
+bench: setup
+	@scripts/bench
 
 check: setup
 	@scripts/check

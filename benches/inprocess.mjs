@@ -1,41 +1,31 @@
 // One event in one process: rxgate's package beside what a JavaScript developer would use. All contenders of a row take turns in one run; the figures are medians of the turns, and
 // ratios are of turns that followed each other. `scripts/bench inprocess`
 
+import { execFileSync, spawn } from "node:child_process";
 import { createHmac, timingSafeEqual } from "node:crypto";
+import { createInterface } from "node:readline";
 import { verify as octokit } from "@octokit/webhooks-methods";
 import { Webhook as Standard } from "standardwebhooks";
 import Stripe from "stripe";
 import { Webhook as Svix } from "svix";
 import { z } from "zod";
-import { authenticate, normalise, sign, source, verify } from "../pkg/src/node.js";
+import { dispensation } from "./lib/events.mjs";
+import { median, sorted, table } from "./lib/figures.mjs";
+
+// What crosses into wasm is counted in another process: nothing stands in the way of what is timed. The counting has to be there before the package.
+const counting = process.argv[2] === "crossings" ? await import("./lib/crossings.mjs") : undefined;
+const { authenticate, normalise, sign, source, verify } = await import("../pkg/src/node.js");
 
 const ROUNDS = Number(process.env.ROUNDS ?? 15);
 const TURN_MS = Number(process.env.TURN_MS ?? 40);
-const SIZES = [400, 2 * 1024, 32 * 1024, 256 * 1024];
+const SIZES = (process.env.SIZES ?? "400,2048,32768,262144").split(",").map(Number);
+const ONLY = process.env.ONLY ?? "";
 const WHSEC = `whsec_${Buffer.from("standard-webhooks-key-for-benches").toString("base64")}`;
 const TEXT_KEY = "sender-key-for-the-benches-0123456789";
 const stripe = new Stripe("sk_test_none");
 
-/// A dispensation of so many bytes: products are added until it is as long as that, and a comment fills the rest.
-function body(size) {
-  const product = (n) => ({ product_code: `MED-${String(n).padStart(6, "0")}`, quantity: 30, unit_price: 12.5, posology: "1 tablet each 8 hours" });
-  const event = {
-    event_id: "evt_01HXEVENT00000001",
-    event_type: "dispensing.completed",
-    created_at: "2026-06-25T14:22:11.789Z",
-    api_version: "2026-01-01",
-    environment: "sandbox",
-    data: { dispensation_id: "dsp_01HXDN", code: "AUTH-1", code_type: "AUTHORIZATION", beneficiary_id: "bnf_1", products: [], currency: "USD", total_amount: 375.5 },
-    provider: { provider_slug: "clinic-a" },
-  };
-  const length = () => JSON.stringify(event).length;
-  for (let n = 0; length() + JSON.stringify(product(n)).length + 1 <= size; n += 1) event.data.products.push(product(n));
-  const missing = size - length() - '"note":"",'.length;
-  if (missing > 0) event.data.note = "x".repeat(missing);
-  return JSON.stringify(event);
-}
-
-const OSIGU = source({ provider: "osigu", environment: "sandbox", keys: [{ id: "k", secret: TEXT_KEY }] });
+const TABLE = { provider: "osigu", environment: "sandbox" };
+const OSIGU = source({ ...TABLE, keys: [{ id: "k", secret: TEXT_KEY }] });
 const STANDARD = source({ provider: "configured", preset: "standard-webhooks", keys: [{ id: "k", secret: WHSEC }] });
 const STRIPE = source({ provider: "configured", preset: "stripe", keys: [{ id: "k", secret: TEXT_KEY }] });
 const GITHUB = source({ provider: "configured", preset: "github", keys: [{ id: "k", secret: TEXT_KEY }] });
@@ -94,12 +84,30 @@ function normalised(text) {
   };
 }
 
+/// The core without wasm, in a process of its own that waits between its turns.
+function startNative() {
+  const child = spawn(new URL("../target/release/examples/native", import.meta.url).pathname, { stdio: ["pipe", "pipe", "inherit"] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  child.stdin.write(`key ${TEXT_KEY}\nsource ${JSON.stringify({ ...TABLE, destination: "package", keys: [{ id: "k", secret: "keys[0].secret" }] })}\n`);
+  return {
+    give: (signature, body) => child.stdin.write(`signature ${signature}\nbody ${body}\n`),
+    /// Nanoseconds a call.
+    turn: async (what) => {
+      child.stdin.write(`turn ${what} ${TURN_MS}\n`);
+      const { value, done } = await lines.next();
+      if (done) throw new Error("the native core ended");
+      return Number(value);
+    },
+    stop: () => child.stdin.end(),
+  };
+}
+
 const check = (result) => {
   if (!result.ok) throw new Error(result.code);
 };
 
 /// The rows: what is measured, against whom, and how a call is made. The first contender is rxgate's.
-function rows(text) {
+function rows(text, native) {
   const headers = (from, more) => sign(from, { body: text, ...more }).headers;
   const bytes = Buffer.from(text);
   const osigu = headers(OSIGU);
@@ -108,11 +116,13 @@ function rows(text) {
   const svix = { "svix-id": "msg_1", "svix-timestamp": standard["webhook-timestamp"], "svix-signature": standard["webhook-signature"] };
   const stripeHeader = headers(STRIPE)["stripe-signature"];
   const github = headers(GITHUB)["x-hub-signature-256"];
+  native?.give(header, text);
   const [theirs, svixs] = [new Standard(WHSEC), new Svix(WHSEC)];
   return {
     "verify, t and v1": {
       rxgate: () => check(authenticate(OSIGU, { headers: osigu, body: bytes })),
       "rxgate, text": () => check(authenticate(OSIGU, { headers: osigu, body: text })),
+      "the core, native": { turn: () => native.turn("authenticate") },
       "createHmac by hand": () => byHand(TEXT_KEY, header, bytes),
       WebCrypto: () => byWebCrypto(header, text),
     },
@@ -142,12 +152,15 @@ function rows(text) {
         return JSON.stringify(normalised(text));
       },
       "rxgate, normalise alone": () => check(normalise(OSIGU, bytes)),
+      "the core, native": { turn: () => native.turn("verify") },
+      "the core, native, normalise alone": { turn: () => native.turn("normalise") },
     },
   };
 }
 
 /// Nanoseconds a call, over a turn.
 async function turn(call) {
+  if (call.turn) return call.turn();
   const isAsync = call() instanceof Promise;
   let calls = 0;
   const began = performance.now();
@@ -161,24 +174,44 @@ async function turn(call) {
   return ((performance.now() - began) * 1e6) / calls;
 }
 
-const sorted = (list) => list.toSorted((a, b) => a - b);
-const median = (list) => sorted(list)[Math.floor(list.length / 2)];
 const micro = (nanoseconds) => (nanoseconds / 1000).toFixed(nanoseconds < 100_000 ? 1 : 0);
 
-console.log(`node ${process.version}, ${ROUNDS} rounds of ${TURN_MS} ms a contender; µs a call (median), and how many times as long as rxgate (median, lowest and highest of the rounds)\n`);
-console.log("| what | body | contender | µs | × rxgate |");
-console.log("|---|---|---|---|---|");
+if (counting) {
+  const crossings = [];
+  for (const size of SIZES) {
+    const text = dispensation(size);
+    for (const [what, contenders] of Object.entries(rows(text))) {
+      for (const [name, call] of Object.entries(contenders)) {
+        if (!name.startsWith("rxgate")) continue;
+        const { calls, called, into, out } = counting.counted(call);
+        crossings.push([what, `${text.length} B`, name, calls, called, into, out]);
+      }
+    }
+  }
+  console.log("\nOf one call: how often it crosses into wasm and out of it, and the bytes that JavaScript copies each way\n");
+  console.log(table(["what", "body", "call", "calls into wasm", "calls out of it", "bytes in", "bytes out"], crossings));
+  process.exit();
+}
+
+const native = startNative();
+const times = [];
 for (const size of SIZES) {
-  const text = body(size);
-  for (const [what, contenders] of Object.entries(rows(text))) {
+  const text = dispensation(size);
+  for (const [what, contenders] of Object.entries(rows(text, native))) {
+    if (!what.includes(ONLY)) continue;
     const names = Object.keys(contenders);
-    const times = Object.fromEntries(names.map((name) => [name, []]));
+    const turns = Object.fromEntries(names.map((name) => [name, []]));
     for (const name of names) await turn(contenders[name]);
-    for (let round = 0; round < ROUNDS; round += 1) for (const name of names) times[name].push(await turn(contenders[name]));
+    for (let round = 0; round < ROUNDS; round += 1) for (const name of names) turns[name].push(await turn(contenders[name]));
     for (const name of names) {
-      const ratios = times[name].map((time, round) => time / times.rxgate[round]);
+      const ratios = turns[name].map((time, round) => time / turns.rxgate[round]);
       const range = name === "rxgate" ? "1" : `${median(ratios).toFixed(2)} (${sorted(ratios)[0].toFixed(2)}–${sorted(ratios).at(-1).toFixed(2)})`;
-      console.log(`| ${what} | ${text.length} B | ${name} | ${micro(median(times[name]))} | ${range} |`);
+      times.push([what, `${text.length} B`, name, micro(median(turns[name])), range]);
     }
   }
 }
+native.stop();
+
+console.log(`node ${process.version}, ${ROUNDS} rounds of ${TURN_MS} ms a contender; µs a call (median), and how many times as long as rxgate (median, lowest and highest of the rounds)\n`);
+console.log(table(["what", "body", "contender", "µs", "× rxgate"], times));
+console.log(execFileSync(process.execPath, [import.meta.filename, "crossings"], { encoding: "utf8" }));

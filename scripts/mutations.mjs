@@ -8,7 +8,7 @@ import { MUTATIONS } from "../tests/sim/mutations.mjs";
 const ROOT = join(import.meta.dirname, "..");
 const COPY = join(ROOT, "target/mutations/tree");
 const SEEDS = "200000";
-const env = { ...process.env, CARGO_TARGET_DIR: join(ROOT, "target/mutations/target"), CARGO_PROFILE_RELEASE_LTO: "off", CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "16", CARGO_PROFILE_RELEASE_OPT_LEVEL: "2" };
+const env = { ...process.env, CARGO_TARGET_DIR: join(ROOT, "target/mutations/target"), CARGO_PROFILE_RELEASE_LTO: "off", CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "16", CARGO_PROFILE_RELEASE_OPT_LEVEL: "2", CARGO_INCREMENTAL: "1" };
 
 rmSync(COPY, { recursive: true, force: true });
 mkdirSync(COPY, { recursive: true });

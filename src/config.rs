@@ -2,6 +2,7 @@
 
 mod expecting;
 mod sender;
+mod setting;
 mod unsigned;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 pub use expecting::Expecting;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+pub use setting::{Setting, Settings};
 
 use crate::auth::{
     Authentication, Key, KeyFault, KeyId, Keyring, MAX_SEAL_KEYS, MIN_KEY_BYTES, SealKey,
@@ -22,6 +23,7 @@ use crate::delivery::{
     SigningKeys, TargetFault, check_target,
 };
 use crate::event::phi::{Action, Actions, Class, MIN_PHI_KEY_BYTES, Policy, PolicyFault};
+use crate::json;
 use crate::provider::{Expectations, Provider, RetryPolicy, UNKNOWN_TYPE};
 use crate::time::{Timestamp, Zone};
 use sender::{NamedKey, ONLY_CONFIGURED};
@@ -269,10 +271,14 @@ pub const PACKAGE: &str = "package";
 impl Config {
     /// Reads the variables and secrets of the Worker.
     pub fn parse(
-        vars: &Map<String, Value>,
+        vars: impl Into<Settings>,
         secrets: &BTreeMap<String, String>,
         bindings: Bindings,
     ) -> Self {
+        Self::read(&vars.into(), secrets, bindings)
+    }
+
+    fn read(vars: &Settings, secrets: &BTreeMap<String, String>, bindings: Bindings) -> Self {
         let mut faults = Vec::new();
         if vars.len() + secrets.len() > MAX_VARS {
             faults.push(Fault {
@@ -282,8 +288,8 @@ impl Config {
                 ),
             });
         }
-        for (name, value) in vars {
-            let bytes = value.to_string().len();
+        for (name, value) in vars.iter() {
+            let bytes = json::to_string(value).len();
             if bytes > MAX_VAR_BYTES {
                 faults.push(Fault {
                     path: name.clone(),
@@ -308,7 +314,7 @@ impl Config {
             shards: DEFAULT_SHARDS,
             ..Self::default()
         };
-        let empty = Value::Object(Map::new());
+        let empty = Setting::Object(Settings::default());
         let gateway = vars.get("RXGATE").unwrap_or(&empty);
         parser.gateway(gateway, &mut config);
         parser.required_bindings();
@@ -339,9 +345,11 @@ impl Config {
             }
         }
         parser.originals = named("DESTINATION_")
-            .filter(|(_, _, value)| value.get("format").is_some_and(|f| f == "original"))
+            .filter(|(_, _, value)| {
+                value.get("format").and_then(Setting::as_str) == Some("original")
+            })
             .map(|(_, id, value)| {
-                let headers = value.get("headers").and_then(Value::as_object);
+                let headers = value.get("headers").and_then(Setting::as_object);
                 let names = headers.into_iter().flat_map(|headers| headers.keys());
                 (id, names.map(|name| name.to_ascii_lowercase()).collect())
             })
@@ -358,7 +366,7 @@ impl Config {
                 parser.check_losses(name, source, &config.destinations);
                 parser.faults.len() == before
             });
-            let provider = value.get("provider").and_then(Value::as_str);
+            let provider = value.get("provider").and_then(Setting::as_str);
             if let Some(provider) = provider.and_then(Provider::by_name)
                 && source.is_none()
             {
@@ -379,7 +387,7 @@ impl Config {
     #[cfg(feature = "js")]
     pub fn source(
         id: &str,
-        table: &Value,
+        table: impl Into<Setting>,
         secrets: &BTreeMap<String, String>,
     ) -> Result<Source, Vec<Fault>> {
         let bindings = Bindings {
@@ -400,7 +408,7 @@ impl Config {
         };
         let (sources, destinations) = ([id.to_owned()], [PACKAGE.to_owned()]);
         let name = "SOURCE";
-        let source = parser.source(name, id.to_owned(), table, &sources, &destinations);
+        let source = parser.source(name, id.to_owned(), &table.into(), &sources, &destinations);
         let mut faults = parser.faults;
         for fault in &mut faults {
             let path = fault.path.strip_prefix(name).unwrap_or(&fault.path);
@@ -431,7 +439,7 @@ impl Config {
 }
 
 /// Whose keys are whose, as far as somebody is let in by them: the paths of the lists, and the secrets that they name.
-fn held(vars: &Map<String, Value>) -> Vec<(String, Vec<String>)> {
+fn held(vars: &Settings) -> Vec<(String, Vec<String>)> {
     let lists = [
         "operator_keys",
         "expectation_keys",
@@ -440,20 +448,21 @@ fn held(vars: &Map<String, Value>) -> Vec<(String, Vec<String>)> {
         "basic",
         "header.keys",
     ];
-    let of_table = |(name, table): (&String, &Value)| {
+    let of_table = |(name, table): (&String, &Setting)| {
         let given = lists.map(|list| {
             let mut steps = list.split('.');
             let keys = steps.try_fold(table, |table, step| table.get(step));
             (format!("{name}.{list}"), keys.cloned())
         });
         let given = given.into_iter().filter_map(|(path, keys)| {
-            let secret = |key: &Value| Some(key.get("secret")?.as_str()?.to_owned());
+            let secret = |key: &Setting| Some(key.get("secret")?.as_str()?.to_owned());
             let keys = keys?;
             Some((path, keys.as_array()?.iter().filter_map(secret).collect()))
         });
         given.collect::<Vec<_>>()
     };
-    let lets_in = |(name, _): &(&String, &Value)| *name == "RXGATE" || name.starts_with("SOURCE_");
+    let lets_in =
+        |(name, _): &(&String, &Setting)| *name == "RXGATE" || name.starts_with("SOURCE_");
     vars.iter().filter(lets_in).flat_map(of_table).collect()
 }
 
@@ -481,7 +490,7 @@ impl Parser<'_> {
         });
     }
 
-    fn gateway(&mut self, value: &Value, config: &mut Config) {
+    fn gateway(&mut self, value: &Setting, config: &mut Config) {
         let known = [
             "shards",
             "previous_shards",
@@ -626,7 +635,7 @@ impl Parser<'_> {
         &mut self,
         name: &str,
         id: String,
-        value: &Value,
+        value: &Setting,
         sources: &[String],
         destinations: &[String],
     ) -> Option<Source> {
@@ -938,9 +947,9 @@ impl Parser<'_> {
 
     /// Whether a key of the source's is this secret: the sender has that one too.
     fn signs(&self, table: &Table<'_>, secret: &str) -> bool {
-        let keys = table.get("keys").and_then(Value::as_array);
+        let keys = table.get("keys").and_then(Setting::as_array);
         keys.into_iter().flatten().any(|key| {
-            let name = key.get("secret").and_then(Value::as_str);
+            let name = key.get("secret").and_then(Setting::as_str);
             let value = name.and_then(|name| self.secrets.get(name));
             value.is_some_and(|value| value == secret)
         })
@@ -952,7 +961,7 @@ impl Parser<'_> {
         let path = table.at("phi");
         match table.get("phi") {
             None => Some(Actions::default()),
-            Some(value) if value.is_object() => {
+            Some(value) if value.as_object().is_some() => {
                 let before = self.faults.len();
                 let classes = Class::SET.map(Class::name);
                 let table = self.table(&path, value, &classes)?;
@@ -1032,7 +1041,7 @@ impl Parser<'_> {
             }
             let conditions = ["types", "pharmacies", "branches"];
             for name in conditions {
-                if matches!(table.get(name), Some(Value::Array(list)) if list.is_empty()) {
+                if matches!(table.get(name), Some(Setting::Array(list)) if list.is_empty()) {
                     self.fault(&table.at(name), "is empty: nothing would match");
                 }
             }
@@ -1059,7 +1068,7 @@ impl Parser<'_> {
         &mut self,
         name: &str,
         id: String,
-        value: &Value,
+        value: &Setting,
         destinations: &[String],
     ) -> Option<Destination> {
         let before = self.faults.len();
@@ -1225,12 +1234,12 @@ impl Parser<'_> {
             return Headers::default();
         };
         let path = table.at("headers");
-        let Value::Object(map) = value else {
+        let Setting::Object(map) = value else {
             self.fault(&path, "isn't a table of header names to secret names");
             return Headers::default();
         };
         let mut headers = Vec::new();
-        for (name, secret) in map {
+        for (name, secret) in map.iter() {
             let path = format!("{path}.{name}");
             let Some(parsed) = header_name(name) else {
                 self.fault(&path, "isn't a header name");
@@ -1300,8 +1309,8 @@ impl Parser<'_> {
         }
     }
 
-    fn table<'v>(&mut self, path: &str, value: &'v Value, known: &[&str]) -> Option<Table<'v>> {
-        let Value::Object(map) = value else {
+    fn table<'v>(&mut self, path: &str, value: &'v Setting, known: &[&str]) -> Option<Table<'v>> {
+        let Setting::Object(map) = value else {
             self.fault(path, "isn't a table");
             return None;
         };
@@ -1329,7 +1338,7 @@ impl Parser<'_> {
                 self.missing(table, name, required);
                 None
             }
-            Some(Value::String(text)) if !text.is_empty() => Some(text),
+            Some(Setting::String(text)) if !text.is_empty() => Some(text),
             Some(_) => {
                 self.fault(&table.at(name), "isn't a string with something in it");
                 None
@@ -1357,7 +1366,7 @@ impl Parser<'_> {
 
     fn bool(&mut self, table: &Table<'_>, name: &str) -> Option<bool> {
         let value = table.get(name)?;
-        if !value.is_boolean() {
+        if value.as_bool().is_none() {
             self.fault(&table.at(name), "isn't true or false");
         }
         value.as_bool()
@@ -1397,14 +1406,14 @@ impl Parser<'_> {
         table: &Table<'v>,
         name: &str,
         required: bool,
-    ) -> Vec<(String, &'v Value)> {
+    ) -> Vec<(String, &'v Setting)> {
         let path = table.at(name);
         match table.get(name) {
             None => {
                 self.missing(table, name, required);
                 Vec::new()
             }
-            Some(Value::Array(values)) => values
+            Some(Setting::Array(values)) => values
                 .iter()
                 .enumerate()
                 .map(|(place, value)| (format!("{path}[{place}]"), value))
@@ -1418,7 +1427,7 @@ impl Parser<'_> {
 
     /// A list has to have something in it, and no more than `most`.
     fn check_count(&mut self, table: &Table<'_>, name: &str, most: usize) {
-        let Some(Value::Array(values)) = table.get(name) else {
+        let Some(Setting::Array(values)) = table.get(name) else {
             return;
         };
         if values.is_empty() || values.len() > most {
@@ -1502,11 +1511,11 @@ fn is_header_value(value: &str) -> bool {
 
 struct Table<'v> {
     path: String,
-    map: &'v Map<String, Value>,
+    map: &'v Settings,
 }
 
 impl<'v> Table<'v> {
-    fn get(&self, name: &str) -> Option<&'v Value> {
+    fn get(&self, name: &str) -> Option<&'v Setting> {
         self.map.get(name)
     }
 

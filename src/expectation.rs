@@ -163,6 +163,8 @@ enum State {
     Looking(Work, Agreed, Objects),
     /// The same of the object before.
     LookingBack(Work, Agreed, Objects),
+    /// It is removed from the object of now. A Worker of the version before may have announced it again, to the object before.
+    Removing(Work, Objects),
     Asking(Work),
     Ended,
 }
@@ -173,6 +175,8 @@ struct Work {
     what: What,
     /// Whether another object knows of a callback.
     called_back: bool,
+    /// Whether another object has forgotten it.
+    removed: bool,
 }
 
 impl fmt::Debug for Work {
@@ -336,6 +340,7 @@ impl Expectation {
             entity,
             what,
             called_back: false,
+            removed: false,
         };
         match gateway.agreed() {
             Some(agreed) => self.locate(work, agreed, now),
@@ -375,6 +380,11 @@ impl Expectation {
                 })),
             ) => {
                 work.called_back = called_back;
+                if expected.is_some() && matches!(work.what, What::Remove) {
+                    let object = agreed.objects.name(work.entity);
+                    let request = Request::Expect(ExpectRequest::Remove(work.entity));
+                    return self.ask(object, request, State::Removing(work, previous), now);
+                }
                 if expected.is_some() {
                     return self.operate(work, agreed.objects, now);
                 }
@@ -398,6 +408,13 @@ impl Expectation {
                     agreed.objects
                 };
                 self.operate(work, objects, now)
+            }
+            (
+                State::Removing(mut work, previous),
+                Some(Reply::Expect(ExpectReply::Removed(removed))),
+            ) => {
+                work.removed = removed;
+                self.operate(work, previous, now)
             }
             (State::Asking(work), Some(Reply::Expect(reply))) => {
                 self.answered(gateway, &work, reply, now)
@@ -467,8 +484,10 @@ impl Expectation {
                 let standing = stands(standing, called_back);
                 self.end(Ending::Read, Some(shown(standing, due)), now)
             }
-            ExpectReply::Removed(true) => self.end(Ending::Deleted, None, now),
-            ExpectReply::Removed(false) | ExpectReply::Read { expected: None, .. } => {
+            ExpectReply::Removed(removed) if removed || work.removed => {
+                self.end(Ending::Deleted, None, now)
+            }
+            ExpectReply::Removed(_) | ExpectReply::Read { expected: None, .. } => {
                 self.end(Ending::Unknown, None, now)
             }
             ExpectReply::Moved => {
@@ -713,6 +732,5 @@ struct Problem<'a> {
 }
 
 fn json_of<T: Serialize>(value: &T) -> String {
-    // Strings: writing them can't fail.
-    serde_json::to_string(value).unwrap_or_default()
+    crate::json::to_string(value)
 }

@@ -14,6 +14,7 @@ pub mod entropy;
 pub mod event;
 pub mod expectation;
 pub mod inbound;
+pub mod json;
 pub mod letters;
 pub mod machine;
 pub mod operator;

@@ -783,8 +783,7 @@ fn content(gateway: &Gateway, letter: &Letter, frame: Option<&[u8]>) -> String {
 }
 
 fn json_of<T: Serialize>(value: &T) -> String {
-    // Strings and numbers: writing them can't fail.
-    serde_json::to_string(value).unwrap_or_default()
+    crate::json::to_string(value)
 }
 
 #[derive(Serialize)]

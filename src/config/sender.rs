@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use super::Setting;
 
 use super::{Parser, Table};
 use crate::auth::scheme::{Algorithm, Form, KeyProblem, KeyText, SETTINGS, Scheme};
@@ -303,7 +303,7 @@ impl Parser<'_> {
         let unit = event
             .and_then(|event| self.choice(event, "time_unit", &["seconds", "milliseconds"], false));
         let types = self.types(table);
-        let environment = table.get("environment").and_then(Value::as_str);
+        let environment = table.get("environment").and_then(Setting::as_str);
         let sender = Sender {
             name: preset.map_or("configured", |preset| preset.name),
             retry: preset.map_or(RetryPolicy::Unknown, |preset| preset.retry),
@@ -370,7 +370,7 @@ impl Parser<'_> {
         let mut types = BTreeMap::new();
         let map = match table.get("types") {
             None => return types,
-            Some(Value::Object(map)) => map,
+            Some(Setting::Object(map)) => map,
             Some(_) => {
                 self.fault(
                     &path,
@@ -379,7 +379,7 @@ impl Parser<'_> {
                 return types;
             }
         };
-        for (theirs, ours) in map {
+        for (theirs, ours) in map.iter() {
             match ours.as_str().filter(|text| is_canonical_type(text)) {
                 Some(ours) => {
                     types.insert(theirs.clone(), ours.to_owned());

@@ -7,10 +7,10 @@ use std::borrow::Cow;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
 use super::Note;
 use crate::entity::Ordering;
+use crate::json::{self, Raw};
 
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
@@ -287,7 +287,7 @@ pub struct AuthorizationData<'a> {
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
     )]
-    pub original: &'a RawValue,
+    pub original: Raw<'a>,
 }
 
 /// A dispensation at a pharmacy.
@@ -329,7 +329,7 @@ pub struct DispenseData<'a> {
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
     )]
-    pub original: &'a RawValue,
+    pub original: Raw<'a>,
 }
 
 /// A prescription.
@@ -371,7 +371,7 @@ pub struct PrescriptionData<'a> {
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
     )]
-    pub original: &'a RawValue,
+    pub original: Raw<'a>,
 }
 
 /// A batch of claims, as the sponsor settled it.
@@ -413,7 +413,7 @@ pub struct SettlementData<'a> {
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
     )]
-    pub original: &'a RawValue,
+    pub original: Raw<'a>,
 }
 
 /// An order at a pharmacy, from digitization to delivery.
@@ -461,7 +461,7 @@ pub struct OrderData<'a> {
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
     )]
-    pub original: &'a RawValue,
+    pub original: Raw<'a>,
 }
 
 /// A prescription that is transferred to another pharmacy.
@@ -497,7 +497,7 @@ pub struct TransferData<'a> {
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
     )]
-    pub original: &'a RawValue,
+    pub original: Raw<'a>,
 }
 
 /// A transfer that nobody called back about in time. The gateway itself says so: there is no `original`.
@@ -537,7 +537,7 @@ pub struct UnknownData<'a> {
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
     )]
-    pub original: &'a RawValue,
+    pub original: Raw<'a>,
 }
 
 /// Of a sender that is configured.
@@ -559,7 +559,7 @@ pub struct ConfiguredData<'a> {
         feature = "schema",
         schemars(with = "serde_json::Map<String, serde_json::Value>")
     )]
-    pub original: &'a RawValue,
+    pub original: Raw<'a>,
 }
 
 /// What the event is about.
@@ -918,11 +918,11 @@ pub struct Change<'a> {
     /// The value before, as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Value>"))]
-    pub from: Option<&'a RawValue>,
+    pub from: Option<Raw<'a>>,
     /// The value after, as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Value>"))]
-    pub to: Option<&'a RawValue>,
+    pub to: Option<Raw<'a>>,
 }
 
 /// What for.
@@ -1025,8 +1025,7 @@ impl Prepared {
         event.extend_from_slice(br#","data":{"#);
         if let Some(state) = claimed.state {
             event.extend_from_slice(br#""state":"#);
-            // Writing a unit variant can't fail.
-            let _ = serde_json::to_writer(&mut event, &state);
+            json::write_to(&mut event, &state);
             event.push(b',');
         }
         let mut data = members(&self.data);
@@ -1064,10 +1063,9 @@ fn without_code(data: &Data<'_>) -> Option<(usize, Vec<u8>)> {
     Some((named(&data.entity).len(), named(&bare)))
 }
 
-/// These types hold text and JSON that was read before: writing them can't fail.
 fn write<T: Serialize>(value: &T, capacity: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(capacity);
-    let _ = serde_json::to_writer(&mut bytes, value);
+    json::write_to(&mut bytes, value);
     // They are held until the claim is granted, by every request under way.
     bytes.shrink_to_fit();
     bytes

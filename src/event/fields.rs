@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
-use super::Object;
-use super::decode::{array, object};
+use super::decode::Document;
 use super::phi::{Action, Actions, Class, Policy, is_pseudonym};
+use crate::json::{Members, Value};
 use crate::time::Zone;
 
 /// Longer ids are refused: they would travel in attributes and headers.
@@ -107,40 +106,40 @@ impl fmt::Display for Path<'_> {
 
 /// One object's fields, with its path.
 pub struct Fields<'p, 'a> {
-    object: Object<'a>,
+    object: Value<'p, 'a>,
     path: Path<'p>,
     notes: &'p Notes,
 }
 
 impl<'p, 'a> Fields<'p, 'a> {
     /// The fields of the outermost object.
-    pub fn root(object: Object<'a>, notes: &'p Notes) -> Self {
+    pub fn root(document: &'p Document<'a>, notes: &'p Notes) -> Self {
         Self {
-            object,
+            object: document.object(),
             path: Path::Root,
             notes,
         }
     }
 
-    /// The value as it was sent; absent and null are equal.
-    pub fn raw(&self, field: &str) -> Option<&'a RawValue> {
-        self.object.get(field).filter(|raw| raw.get() != "null")
+    /// The value; absent and null are equal.
+    pub fn value(&self, field: &str) -> Option<Value<'p, 'a>> {
+        self.entry(field).filter(|value| !value.is_null())
     }
 
-    /// The value as it was sent, null included.
-    pub fn entry(&self, field: &str) -> Option<&'a RawValue> {
+    /// The value, null included.
+    pub fn entry(&self, field: &str) -> Option<Value<'p, 'a>> {
         self.object.get(field)
     }
 
     /// An optional string.
     pub fn text(&self, field: &str) -> Option<Cow<'a, str>> {
-        self.optional(field, "string", |raw| read_text(raw.get()))
+        self.optional(field, "string", Value::text)
     }
 
     /// An optional string with something in it that can stand in a CloudEvents attribute.
     pub fn attribute(&self, field: &str) -> Option<Cow<'a, str>> {
         self.optional(field, "string of 1 to 256 printable characters", |raw| {
-            read_text(raw.get()).filter(|text| fits_attribute(text))
+            raw.text().filter(|text| fits_attribute(text))
         })
     }
 
@@ -153,10 +152,7 @@ impl<'p, 'a> Fields<'p, 'a> {
     pub fn decimal_of(&self, field: &str, class: Class) -> Option<Cow<'a, str>> {
         let action = self.notes.redacted.map(|actions| actions.of(class));
         self.optional(field, "decimal number", |raw| {
-            let text = match raw.get().as_bytes().first() {
-                Some(b'"') => read_text(raw.get())?,
-                _ => Cow::Borrowed(raw.get()),
-            };
+            let text = raw.text().or_else(|| raw.digits().map(Cow::Borrowed))?;
             let sound = match action {
                 Some(Action::Pseudonym) => is_pseudonym(&text),
                 _ => is_decimal(&text),
@@ -172,10 +168,12 @@ impl<'p, 'a> Fields<'p, 'a> {
 
     /// An optional yes or no: `true`, `1`, or a string of either.
     pub fn flag(&self, field: &str) -> Option<bool> {
-        self.optional(field, "boolean", |raw| match raw.get().trim_matches('"') {
-            "true" | "1" => Some(true),
-            "false" | "0" => Some(false),
-            _ => None,
+        self.optional(field, "boolean", |raw| {
+            match raw.raw().get().trim_matches('"') {
+                "true" | "1" => Some(true),
+                "false" | "0" => Some(false),
+                _ => None,
+            }
         })
     }
 
@@ -186,12 +184,12 @@ impl<'p, 'a> Fields<'p, 'a> {
         zone: Zone,
         is_none: impl Fn(&str) -> bool,
     ) -> Option<Cow<'a, str>> {
-        let text = self.raw(field).and_then(|raw| read_text(raw.get()));
+        let text = self.value(field).and_then(Value::text);
         if text.is_some_and(|text| is_none(&text)) {
             return None;
         }
         self.optional(field, "date-time", |raw| {
-            zone.to_utc(&read_text(raw.get())?).map(Cow::Owned)
+            zone.to_utc(&raw.text()?).map(Cow::Owned)
         })
     }
 
@@ -202,7 +200,7 @@ impl<'p, 'a> Fields<'p, 'a> {
 
     /// An optional object.
     pub fn object<'s>(&'s self, field: &'s str) -> Option<Fields<'s, 'a>> {
-        self.optional(field, "object", |raw| object(raw.get()))
+        self.optional(field, "object", as_object)
             .map(|object| Fields {
                 object,
                 path: Path::Field(&self.path, field),
@@ -212,50 +210,51 @@ impl<'p, 'a> Fields<'p, 'a> {
 
     /// An optional array of objects, each made into something by `read`. Elements that aren't objects are noted and left out, and so is what comes after [`MAX_ELEMENTS`].
     pub fn objects<T>(&self, field: &str, read: impl Fn(&Fields<'_, 'a>) -> T) -> Vec<T> {
-        let elements = self
-            .optional(field, "array", |raw| array(raw.get()))
-            .unwrap_or_default();
-        if elements.len() > MAX_ELEMENTS {
+        let array = self.optional(field, "array", |value| value.is_array().then_some(value));
+        let Some(array) = array else {
+            return Vec::new();
+        };
+        let count = array.elements().take(MAX_ELEMENTS + 1).count();
+        if count > MAX_ELEMENTS {
             self.note(field, "array of at most 10000 elements");
         }
-        let elements = elements.into_iter().take(MAX_ELEMENTS).enumerate();
-        let made = elements.filter_map(|(index, raw)| {
-            let object = object(raw.get());
-            if object.is_none() {
+        let mut made = Vec::with_capacity(count.min(MAX_ELEMENTS));
+        for (index, value) in array.elements().take(MAX_ELEMENTS).enumerate() {
+            let Some(object) = as_object(value) else {
                 self.note(&format!("{field}[{index}]"), "object");
-            }
-            Some(read(&Fields {
-                object: object?,
+                continue;
+            };
+            made.push(read(&Fields {
+                object,
                 path: Path::Element(&self.path, field, index),
                 notes: self.notes,
-            }))
-        });
-        made.collect()
+            }));
+        }
+        made
     }
 
     /// All entries, null included.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.object.iter()
+    pub fn entries(&self) -> Members<'p, 'a> {
+        self.object.members()
     }
 
-    /// All entries that are objects, in the order they stand in; null is left out, anything else is noted.
-    pub fn object_entries(&self) -> impl Iterator<Item = (&str, Fields<'_, 'a>)> {
-        self.object
-            .iter()
-            .filter(|(_, raw)| raw.get() != "null")
-            .filter_map(|(field, raw)| {
-                let object = object(raw.get());
-                let noted = if self.notes.hide_names { "*" } else { field };
-                if object.is_none() {
-                    self.note(noted, "object");
-                }
-                let fields = Fields {
-                    object: object?,
-                    path: Path::Field(&self.path, noted),
-                    notes: self.notes,
-                };
-                Some((field, fields))
-            })
+    /// All entries that are objects, each made into something by `read`, in the order they stand in; null is left out, anything else is noted.
+    pub fn object_entries<T>(&self, read: impl Fn(&str, &Fields<'_, 'a>) -> T) -> Vec<T> {
+        let entries = self.entries().filter(|(_, value)| !value.is_null());
+        let made = entries.filter_map(|(field, value)| {
+            let object = as_object(value);
+            let noted = if self.notes.hide_names { "*" } else { &field };
+            if object.is_none() {
+                self.note(noted, "object");
+            }
+            let fields = Fields {
+                object: object?,
+                path: Path::Field(&self.path, noted),
+                notes: self.notes,
+            };
+            Some(read(&field, &fields))
+        });
+        made.collect()
     }
 
     /// Notes that `field` isn't what it should be.
@@ -265,12 +264,12 @@ impl<'p, 'a> Fields<'p, 'a> {
 
     /// A required string.
     pub fn required_text(&self, field: &str) -> Result<Cow<'a, str>, Invalid> {
-        self.required(field, "not a string", |raw| read_text(raw.get()))
+        self.required(field, "not a string", Value::text)
     }
 
     /// A required id: a string of 1 to 256 characters, none of them a control character.
     pub fn required_id(&self, field: &str) -> Result<Cow<'a, str>, Invalid> {
-        self.required(field, "not a string", |raw| read_text(raw.get()))
+        self.required(field, "not a string", Value::text)
             .and_then(|text| {
                 if fits_attribute(&text) {
                     Ok(text)
@@ -295,7 +294,7 @@ impl<'p, 'a> Fields<'p, 'a> {
 
     /// A required object.
     pub fn required_object<'s>(&'s self, field: &'s str) -> Result<Fields<'s, 'a>, Invalid> {
-        self.required(field, "not an object", |raw| object(raw.get()))
+        self.required(field, "not an object", as_object)
             .map(|object| Fields {
                 object,
                 path: Path::Field(&self.path, field),
@@ -315,9 +314,9 @@ impl<'p, 'a> Fields<'p, 'a> {
         &self,
         field: &str,
         expected: &'static str,
-        read: impl FnOnce(&'a RawValue) -> Option<T>,
+        read: impl FnOnce(Value<'p, 'a>) -> Option<T>,
     ) -> Option<T> {
-        let value = read(self.raw(field)?);
+        let value = read(self.value(field)?);
         if value.is_none() {
             self.note(field, expected);
         }
@@ -328,36 +327,25 @@ impl<'p, 'a> Fields<'p, 'a> {
         &self,
         field: &str,
         problem: &'static str,
-        read: impl FnOnce(&'a RawValue) -> Option<T>,
+        read: impl FnOnce(Value<'p, 'a>) -> Option<T>,
     ) -> Result<T, Invalid> {
-        let raw = self
-            .raw(field)
+        let value = self
+            .value(field)
             .ok_or_else(|| self.invalid(field, "missing"))?;
-        read(raw).ok_or_else(|| self.invalid(field, problem))
+        read(value).ok_or_else(|| self.invalid(field, problem))
     }
 }
 
-/// The text of a JSON string. A lone surrogate has no text.
-pub(crate) fn read_text(json: &str) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-    if !json.starts_with('"') {
-        return None;
-    }
-    serde_json::from_str(json).ok().map(|Text(text)| text)
+fn as_object<'i, 'a>(value: Value<'i, 'a>) -> Option<Value<'i, 'a>> {
+    value.is_object().then_some(value)
 }
 
-fn read_scalar(raw: &RawValue) -> Option<Cow<'_, str>> {
-    match raw.get().as_bytes().first() {
-        Some(b'-' | b'0'..=b'9') => Some(Cow::Borrowed(raw.get())),
-        _ => read_text(raw.get()),
-    }
+fn read_scalar<'a>(value: Value<'_, 'a>) -> Option<Cow<'a, str>> {
+    value.digits().map(Cow::Borrowed).or_else(|| value.text())
 }
 
-fn read_instant(raw: &RawValue) -> Option<Cow<'_, str>> {
-    match read_text(raw.get())? {
+fn read_instant<'a>(value: Value<'_, 'a>) -> Option<Cow<'a, str>> {
+    match value.text()? {
         Cow::Borrowed(text) => crate::time::to_utc(text),
         Cow::Owned(text) => crate::time::to_utc(&text).map(|at| Cow::Owned(at.into_owned())),
     }

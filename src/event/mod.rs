@@ -17,7 +17,7 @@ pub use canonical::{
     Total, TransferData, UnknownData,
 };
 pub(crate) use decode::sorted_form;
-pub use decode::{Document, MAX_DEPTH, Malformed, Object, decode};
+pub use decode::{Document, MAX_DEPTH, Malformed, decode};
+pub(crate) use fields::fits_attribute;
 pub use fields::{Fields, Invalid, MAX_ELEMENTS, MAX_NOTES, Note, Notes};
-pub(crate) use fields::{fits_attribute, read_text};
 pub use pointer::{MAX_POINTER_BYTES, MAX_POINTER_STEPS, Pointer};

@@ -8,11 +8,10 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::value::RawValue;
 
-use super::decode::{Document, array, object};
-use super::fields::read_text;
+use super::decode::Document;
 use crate::auth::{HmacSha256, Mac};
+use crate::json::{self, Value};
 
 /// A pseudonym key shorter than this is a fault of configuration: whoever guesses it can try all ids.
 pub const MIN_PHI_KEY_BYTES: usize = 32;
@@ -373,25 +372,25 @@ pub struct Redacted<'s> {
 /// Redacts a document as it was sent, of which `fields` are documented. Order, and the bytes of what isn't touched, stay. `None` if `scratch` was used before: it would hold
 /// another event.
 pub fn redact<'s>(
-    original: &RawValue,
+    original: Value<'_, '_>,
     fields: &'static [Field],
     policy: &Policy,
     scratch: &'s Scratch,
 ) -> Option<Redacted<'s>> {
     let (text, cut) = write(original, fields, policy);
     scratch.0.set(text).ok()?;
-    let document = Document::reread(scratch.0.get()?)?;
+    let document = Document::read(scratch.0.get()?).ok()?;
     Some(Redacted { document, cut })
 }
 
-fn write(raw: &RawValue, fields: &'static [Field], policy: &Policy) -> (String, bool) {
+fn write(document: Value<'_, '_>, fields: &'static [Field], policy: &Policy) -> (String, bool) {
     let mut writer = Writer {
         policy,
-        out: String::with_capacity(raw.get().len()),
+        out: String::with_capacity(document.raw().get().len()),
         left: MAX_UNKNOWN_PSEUDONYMS,
         cut: false,
     };
-    writer.value(raw, Shape::Object(fields));
+    writer.value(document, Shape::Object(fields));
     (writer.out, writer.cut)
 }
 
@@ -407,89 +406,95 @@ struct Writer<'p> {
 type Written = bool;
 
 impl Writer<'_> {
-    fn value(&mut self, raw: &RawValue, shape: Shape) -> Written {
-        let text = raw.get();
-        match (text.as_bytes().first(), shape) {
-            (_, Shape::Any(class)) => self.any(text, class),
-            (Some(b'n'), _) | (Some(b't' | b'f'), Shape::Value(_)) => self.copy(text),
-            (Some(b'{'), Shape::Object(fields)) => self.object(text, fields),
-            (Some(b'{'), Shape::Changes(fields)) => self.changes(text, fields),
-            (Some(b'['), Shape::List(element)) => {
-                self.list(text, |writer, raw| writer.value(raw, *element))
+    fn value(&mut self, value: Value<'_, '_>, shape: Shape) -> Written {
+        let is_flag = value.as_bool().is_some();
+        match shape {
+            Shape::Any(class) => self.any(value, class),
+            _ if value.is_null() => self.copy(value),
+            Shape::Value(_) if is_flag => self.copy(value),
+            Shape::Value(class) if value.is_text() || value.is_number() => {
+                self.scalar(value, class)
             }
-            (Some(b'"' | b'-' | b'0'..=b'9'), Shape::Value(class)) => self.scalar(text, class),
-            _ => self.any(text, Class::Unknown),
+            Shape::Object(fields) if value.is_object() => self.object(value, fields),
+            Shape::Changes(fields) if value.is_object() => self.changes(value, fields),
+            Shape::List(element) if value.is_array() => {
+                self.list(value, |writer, value| writer.value(value, *element))
+            }
+            _ => self.any(value, Class::Unknown),
         }
     }
 
     /// A value with all that may stand in it.
-    fn any(&mut self, text: &str, class: Class) -> Written {
-        match (self.policy.actions.of(class), text.as_bytes().first()) {
-            (Action::Pass, _) | (Action::Pseudonym, Some(b'n' | b't' | b'f')) => self.copy(text),
-            (Action::Drop, _) => false,
-            (Action::Pseudonym, Some(b'{')) => {
-                self.members(text, |writer, name, raw| writer.member(name, raw, class))
+    fn any(&mut self, value: Value<'_, '_>, class: Class) -> Written {
+        match self.policy.actions.of(class) {
+            Action::Pass => self.copy(value),
+            Action::Drop => false,
+            Action::Pseudonym if value.is_object() => self.members(value, |writer, name, value| {
+                writer.member(name, value, class)
+            }),
+            Action::Pseudonym if value.is_array() => {
+                self.list(value, |writer, value| writer.any(value, class))
             }
-            (Action::Pseudonym, Some(b'[')) => {
-                self.list(text, |writer, raw| writer.any(raw.get(), class))
-            }
-            (Action::Pseudonym, _) => {
-                let pseudonym = with_value(text, |value| self.spend(class, value));
+            Action::Pseudonym if value.is_text() || value.is_number() => {
+                let pseudonym = with_value(value, |value| self.spend(class, value));
                 self.replace(pseudonym)
             }
+            Action::Pseudonym => self.copy(value),
         }
     }
 
     /// A member of an object that isn't documented: it may be a map, keyed by somebody's name.
-    fn member(&mut self, name: &str, raw: &RawValue, class: Class) -> Written {
+    fn member(&mut self, name: &str, value: Value<'_, '_>, class: Class) -> Written {
         let name = self.spend(class, name.as_bytes());
         name.is_some_and(|name| {
             self.name(&name);
-            self.any(raw.get(), class)
+            self.any(value, class)
         })
     }
 
-    fn object(&mut self, text: &str, fields: &[Field]) -> Written {
-        self.members(text, |writer, name, raw| {
+    fn object(&mut self, object: Value<'_, '_>, fields: &[Field]) -> Written {
+        self.members(object, |writer, name, value| {
             writer.name(name);
-            writer.value(raw, shape_of(fields, name))
+            writer.value(value, shape_of(fields, name))
         })
     }
 
-    fn changes(&mut self, text: &str, fields: &[Field]) -> Written {
-        self.members(text, |writer, name, raw| {
+    fn changes(&mut self, changes: Value<'_, '_>, fields: &[Field]) -> Written {
+        self.members(changes, |writer, name, value| {
             writer.name(name);
             let shape = shape_of(fields, name);
             // A field that isn't known goes as a whole, where it goes.
             let dropped = matches!(shape, Shape::Any(class) if writer.drops(class));
-            !dropped && writer.change(raw, shape)
+            !dropped && writer.change(value, shape)
         })
     }
 
-    fn change(&mut self, raw: &RawValue, shape: Shape) -> Written {
-        match raw.get().as_bytes().first() {
-            Some(b'n') => self.copy(raw.get()),
-            Some(b'{') => self.members(raw.get(), |writer, name, raw| {
-                if matches!(name, "from" | "to") {
-                    writer.name(name);
-                    writer.value(raw, shape)
-                } else if matches!(shape, Shape::Any(class) if writer.redacts(class)) {
-                    writer.member(name, raw, Class::Unknown)
-                } else {
-                    writer.name(name);
-                    writer.value(raw, UNKNOWN)
-                }
-            }),
-            _ => self.value(raw, UNKNOWN),
+    fn change(&mut self, change: Value<'_, '_>, shape: Shape) -> Written {
+        if change.is_null() {
+            return self.copy(change);
         }
+        if !change.is_object() {
+            return self.value(change, UNKNOWN);
+        }
+        self.members(change, |writer, name, value| {
+            if matches!(name, "from" | "to") {
+                writer.name(name);
+                writer.value(value, shape)
+            } else if matches!(shape, Shape::Any(class) if writer.redacts(class)) {
+                writer.member(name, value, Class::Unknown)
+            } else {
+                writer.name(name);
+                writer.value(value, UNKNOWN)
+            }
+        })
     }
 
-    fn scalar(&mut self, text: &str, class: Class) -> Written {
+    fn scalar(&mut self, value: Value<'_, '_>, class: Class) -> Written {
         match self.policy.actions.of(class) {
-            Action::Pass => self.copy(text),
+            Action::Pass => self.copy(value),
             Action::Drop => false,
             Action::Pseudonym => {
-                let pseudonym = with_value(text, |value| self.policy.pseudonym(class, value));
+                let pseudonym = with_value(value, |value| self.policy.pseudonym(class, value));
                 self.replace(pseudonym)
             }
         }
@@ -498,17 +503,13 @@ impl Writer<'_> {
     /// The members of an object, each by `write`, which begins with the name.
     fn members(
         &mut self,
-        text: &str,
-        mut write: impl FnMut(&mut Self, &str, &RawValue) -> Written,
+        object: Value<'_, '_>,
+        mut write: impl FnMut(&mut Self, &str, Value<'_, '_>) -> Written,
     ) -> Written {
-        // It was read before as a whole. What can't be read again doesn't go on.
-        let Some(object) = object(text) else {
-            return false;
-        };
         self.out.push('{');
         let mut first = true;
-        for (name, raw) in object.iter() {
-            first &= !self.item(first, |writer| write(writer, name, raw));
+        for (name, value) in object.members() {
+            first &= !self.item(first, |writer| write(writer, &name, value));
         }
         self.out.push('}');
         true
@@ -517,16 +518,13 @@ impl Writer<'_> {
     /// The elements of an array, each by `write`.
     fn list(
         &mut self,
-        text: &str,
-        mut write: impl FnMut(&mut Self, &RawValue) -> Written,
+        array: Value<'_, '_>,
+        mut write: impl FnMut(&mut Self, Value<'_, '_>) -> Written,
     ) -> Written {
-        let Some(elements) = array(text) else {
-            return false;
-        };
         self.out.push('[');
         let mut first = true;
-        for raw in elements {
-            first &= !self.item(first, |writer| write(writer, raw));
+        for value in array.elements() {
+            first &= !self.item(first, |writer| write(writer, value));
         }
         self.out.push(']');
         true
@@ -553,15 +551,13 @@ impl Writer<'_> {
         self.policy.actions.of(class) != Action::Pass
     }
 
-    fn copy(&mut self, text: &str) -> Written {
-        self.out.push_str(text);
+    fn copy(&mut self, value: Value<'_, '_>) -> Written {
+        self.out.push_str(value.raw().get());
         true
     }
 
     fn name(&mut self, name: &str) {
-        // Writing a string can't fail.
-        self.out
-            .push_str(&serde_json::to_string(name).unwrap_or_default());
+        self.out.push_str(&json::to_string(name));
         self.out.push(':');
     }
 
@@ -595,9 +591,9 @@ fn shape_of(fields: &[Field], name: &str) -> Shape {
 }
 
 /// The exact value of a string or number: its text, its digits. A string with half a surrogate pair has no text, so it is taken as it stands.
-fn with_value<T>(text: &str, take: impl FnOnce(&[u8]) -> T) -> T {
-    match read_text(text) {
-        Some(value) => take(value.as_bytes()),
-        None => take(text.as_bytes()),
+fn with_value<T>(value: Value<'_, '_>, take: impl FnOnce(&[u8]) -> T) -> T {
+    match value.text() {
+        Some(text) => take(text.as_bytes()),
+        None => take(value.raw().get().as_bytes()),
     }
 }

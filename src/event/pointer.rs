@@ -1,13 +1,10 @@
 //! JSON pointers (RFC 6901), compiled when the settings are read.
 
-use serde_json::value::RawValue;
-
-use super::Object;
-use super::decode::{array, object};
+use crate::json::Value;
 
 /// A longer pointer is a fault.
 pub const MAX_POINTER_BYTES: usize = 256;
-/// Each step reads a level of the document once more.
+/// Each step goes through a level of the document.
 pub const MAX_POINTER_STEPS: usize = 8;
 
 /// Where a value is in a document.
@@ -35,18 +32,16 @@ impl Pointer {
     }
 
     /// What it points at; null is nothing.
-    pub fn find<'a>(&self, document: &Object<'a>) -> Option<&'a RawValue> {
-        let (first, steps) = self.steps.split_first()?;
-        let start = document.get(first)?;
-        let found = steps.iter().try_fold(start, |raw, step| {
-            let text = raw.get();
-            match text.as_bytes().first() {
-                Some(b'{') => object(text)?.get(step),
-                Some(b'[') => array(text)?.get(index(step)?).copied(),
-                _ => None,
+    pub fn find<'i, 'a>(&self, document: Value<'i, 'a>) -> Option<Value<'i, 'a>> {
+        let mut steps = self.steps.iter();
+        let found = steps.try_fold(document, |value, step| {
+            if value.is_array() {
+                value.elements().nth(index(step)?)
+            } else {
+                value.get(step)
             }
         });
-        found.filter(|raw| raw.get() != "null")
+        found.filter(|value| !value.is_null())
     }
 }
 
@@ -78,11 +73,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::json::Index;
 
     fn find(json: &str, pointer: &str) -> Option<String> {
-        let document = object(json)?;
-        let found = Pointer::parse(pointer).unwrap().find(&document);
-        found.map(|raw| raw.get().to_owned())
+        let index = Index::of(json).ok()?;
+        let found = Pointer::parse(pointer).unwrap().find(index.root(json));
+        found.map(|value| value.raw().get().to_owned())
     }
 
     #[test]
@@ -124,8 +120,8 @@ mod tests {
         #[test]
         fn no_pointer_panics(text in "(/|~|~0|~1|[0-9]|[a-z]|é|\\PC){0,40}") {
             if let Some(pointer) = Pointer::parse(&text) {
-                let document = object(r#"{"a":{"b":[[0,{"é":1}]]},"0":[1]}"#).unwrap();
-                let _ = pointer.find(&document);
+                let document = r#"{"a":{"b":[[0,{"é":1}]]},"0":[1]}"#;
+                let _ = pointer.find(Index::of(document).unwrap().root(document));
             }
         }
     }

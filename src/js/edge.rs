@@ -6,14 +6,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Serialize;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::{Event, PackageSource, Refused, Request};
 use crate::auth::Authentication;
 use crate::auth::scheme::{Algorithm, Head, MAX_MORE_HEADERS, Signer};
-use crate::config::{Bindings, Config, Fault, MAX_BODY_BYTES};
+use crate::config::{Bindings, Config, Fault, MAX_BODY_BYTES, Setting};
+use crate::json::to_vec;
 use crate::provider::Provider;
 use crate::provider::preset::PRESETS;
 use crate::time::Timestamp;
@@ -68,30 +68,20 @@ fn faulty(faults: Vec<Fault>) -> u32 {
         problem: fault.problem,
     });
     let faults = faults.collect();
-    write(0, &json(&Faulty { faults }), &[])
+    write(0, &to_vec(&Faulty { faults }), &[])
 }
 
 /// Reads a source's settings from the input.
 #[wasm_bindgen]
 pub fn open(len: u32) -> u32 {
-    #[derive(Deserialize)]
-    struct Settings {
-        id: String,
-        table: Value,
-        secrets: BTreeMap<String, String>,
-    }
-    let settings = INPUT.with_borrow(|input| {
-        let json = input.get(..len as usize).unwrap_or_default();
-        // As text, as everything else is read: one reader is enough.
-        let json = std::str::from_utf8(json).unwrap_or_default();
-        serde_json::from_str::<Settings>(json)
+    let settings = read_settings(len);
+    let read = settings.as_ref().and_then(|settings| {
+        let id = settings.get("id")?.as_str()?;
+        Some((id, settings.get("table")?, secrets_of(settings)?))
     });
-    let parsed = match settings {
-        Ok(Settings { id, table, secrets }) => PackageSource::parse(&id, &table, secrets),
-        Err(_) => Err(vec![Fault {
-            path: String::new(),
-            problem: "can't be read".to_owned(),
-        }]),
+    let parsed = match read {
+        Some((id, table, secrets)) => PackageSource::parse(id, table.clone(), secrets),
+        None => Err(unreadable("")),
     };
     let source = match parsed {
         Ok(source) => Rc::new(source),
@@ -112,7 +102,7 @@ pub fn open(len: u32) -> u32 {
         Authentication::Configured(scheme) => (scheme.form().has_time(), scheme.form().algorithm()),
         Authentication::Unsigned(_) => (false, Algorithm::Token),
     };
-    let head = json(&Opened {
+    let head = to_vec(&Opened {
         handle,
         id: &source.source().id,
         provider: source.source().name(),
@@ -288,7 +278,7 @@ fn refusal(refused: &Refused) -> u32 {
         key_id: refused.key.as_deref(),
         webhook_id: refused.webhook_id.as_deref(),
     };
-    write(0, &json(&told), &[])
+    write(0, &to_vec(&told), &[])
 }
 
 /// What else can be told of a request that isn't the sender's.
@@ -332,9 +322,9 @@ pub fn sign(handle: u32, head_len: u32, body_len: u32, now: f64) -> u32 {
         match source.sign(&signer, key, webhook, body) {
             Ok(signed) => {
                 let (headers, path) = (signed.headers, signed.path);
-                write(1, &json(&Told { headers, path }), &[])
+                write(1, &to_vec(&Told { headers, path }), &[])
             }
-            Err(problem) => write(0, &json(&Problem { problem }), &[]),
+            Err(problem) => write(0, &to_vec(&Problem { problem }), &[]),
         }
     })
 }
@@ -342,33 +332,48 @@ pub fn sign(handle: u32, head_len: u32, body_len: u32, now: f64) -> u32 {
 /// What is wrong with a whole configuration in the input, as the Worker would read it.
 #[wasm_bindgen]
 pub fn check_config(len: u32, now: f64) -> u32 {
-    #[derive(Deserialize)]
-    struct Environment {
-        vars: Map<String, Value>,
-        secrets: BTreeMap<String, String>,
-        bindings: Bindings,
-    }
-    let environment = INPUT.with_borrow(|input| {
-        let json = input.get(..len as usize).unwrap_or_default();
-        // As text, as everything else is read: one reader is enough.
-        let json = std::str::from_utf8(json).unwrap_or_default();
-        serde_json::from_str::<Environment>(json)
+    let environment = read_settings(len);
+    let read = environment.as_ref().and_then(|environment| {
+        let vars = environment.get("vars")?.as_object()?;
+        let bindings = environment.get("bindings")?;
+        let flag = |name| bindings.get(name).and_then(Setting::as_bool);
+        let queues = bindings.get("queues")?.as_array()?.iter();
+        let queues = queues.map(|name| name.as_str().map(str::to_owned));
+        let bindings = Bindings {
+            queues: queues.collect::<Option<_>>()?,
+            kv: flag("kv")?,
+            rate_limit: flag("rate_limit")?,
+        };
+        Some((vars, secrets_of(environment)?, bindings))
     });
-    match environment {
-        Ok(Environment {
-            vars,
-            secrets,
-            bindings,
-        }) => faulty(
-            Config::parse(&vars, &secrets, bindings)
-                .at(timestamp(now))
-                .faults,
-        ),
-        Err(_) => faulty(vec![Fault {
-            path: "vars".to_owned(),
-            problem: "can't be read".to_owned(),
-        }]),
-    }
+    faulty(match read {
+        Some((vars, secrets, bindings)) => {
+            let config = Config::parse(vars.clone(), &secrets, bindings);
+            config.at(timestamp(now)).faults
+        }
+        None => unreadable("vars"),
+    })
+}
+
+/// What the input holds.
+fn read_settings(len: u32) -> Option<Setting> {
+    INPUT.with_borrow(|input| {
+        let json = input.get(..len as usize).unwrap_or_default();
+        Setting::read(std::str::from_utf8(json).ok()?)
+    })
+}
+
+fn secrets_of(settings: &Setting) -> Option<BTreeMap<String, String>> {
+    let secrets = settings.get("secrets")?.as_object()?.iter();
+    let secrets = secrets.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    secrets.collect()
+}
+
+fn unreadable(path: &str) -> Vec<Fault> {
+    vec![Fault {
+        path: path.to_owned(),
+        problem: "can't be read".to_owned(),
+    }]
 }
 
 /// What there is: the event types of each provider with their canonical types, and the presets.
@@ -400,12 +405,7 @@ pub fn lists() -> u32 {
         presets: PRESETS.iter().map(|preset| preset.name).collect(),
         types: types.collect(),
     };
-    write(1, &json(&lists), &[])
-}
-
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    // Strings and numbers: writing them can't fail.
-    serde_json::to_vec(value).unwrap_or_default()
+    write(1, &to_vec(&lists), &[])
 }
 
 /// One number, the two lengths, head, body.

@@ -5,7 +5,7 @@ mod edge;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::auth::scheme::{Algorithm, Form, Head, SignProblem, Signer};
 use crate::auth::{
@@ -13,12 +13,13 @@ use crate::auth::{
     Verified,
 };
 use crate::bytes::hex;
-use crate::config::{Config, Fault, MAX_BODY_BYTES, Source};
+use crate::config::{Config, Fault, MAX_BODY_BYTES, Setting, Source};
 use crate::delivery::webhook_id;
 use crate::entity::{Ordering, event_digest};
 use crate::event::phi::Scratch;
 use crate::event::{Claimed, Invalid, Prepared};
 use crate::inbound::well_formed_traceparent;
+use crate::json;
 use crate::outcome::Outcome;
 use crate::parcel::Reason;
 use crate::provider::phil::{self, Echo, Ended};
@@ -96,7 +97,7 @@ impl PackageSource {
     /// Reads a source's table, as in `wrangler.toml`, and the secrets that it names.
     pub fn parse(
         id: &str,
-        table: &Value,
+        table: impl Into<Setting>,
         secrets: BTreeMap<String, String>,
     ) -> Result<Self, Vec<Fault>> {
         let source = Config::source(id, table, &secrets)?;
@@ -527,5 +528,9 @@ fn phil_answer(
 
 /// As the gateway answers it.
 fn challenge_answer(challenge: &str) -> String {
-    serde_json::json!({ "challenge": challenge }).to_string()
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        challenge: &'a str,
+    }
+    json::to_string(&Answer { challenge })
 }

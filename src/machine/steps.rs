@@ -307,8 +307,13 @@ impl Facts {
         self.record.destination = Some(destination.id.clone());
         match &destination.to {
             Target::Queue(queue) => {
-                let event = prepared.map(|prepared| prepared.finish(claimed));
                 let otherwise = Otherwise::Release(Outcome::EnqueueFailed, None);
+                let comes_again = pending.retries || self.message.is_some();
+                if comes_again && self.left(now).is_zero() {
+                    // The lease may be over, too: somebody else may have sent it.
+                    return self.otherwise(gateway, hold, otherwise, now);
+                }
+                let event = prepared.map(|prepared| prepared.finish(claimed));
                 let shipment = Shipment {
                     hold,
                     message: Enqueue {
@@ -1087,8 +1092,7 @@ fn reference(key: &str, hash: &[u8; 32], webhook_id: &str) -> Vec<u8> {
         hash,
         webhook_id,
     };
-    // Strings: writing them can't fail.
-    serde_json::to_vec(&reference).unwrap_or_default()
+    crate::json::to_vec(&reference)
 }
 
 fn answer_body(
@@ -1113,6 +1117,5 @@ fn answer_body(
         event_id,
         challenge,
     };
-    // Strings: writing them can't fail.
-    serde_json::to_string(&body).unwrap_or_default()
+    crate::json::to_string(&body)
 }

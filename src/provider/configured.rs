@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{Context, Decoded, Refusal, RetryPolicy, UNKNOWN_TYPE, Unknown};
@@ -14,8 +13,9 @@ use crate::entity::Step;
 use crate::event::phi::Class;
 use crate::event::{
     Attributes, ConfiguredData, Data, Document, Entity, Invalid, Notes, Pointer, decode,
-    fits_attribute, read_text,
+    fits_attribute,
 };
+use crate::json::Raw;
 use crate::time::{Timestamp, to_text, to_utc};
 
 /// The schema of all types that settings name.
@@ -87,7 +87,7 @@ impl Sender {
             return None;
         }
         let document = decode(verified).ok()?;
-        let text = |name| read_text(document.object.get(name)?.get());
+        let text = |name| document.object().get(name)?.text();
         if text("type")? != "url_verification" {
             return None;
         }
@@ -208,12 +208,9 @@ impl<'a> Reader<'_, 'a> {
     fn text(&self, place: &Place) -> Option<Cow<'a, str>> {
         match place {
             Place::Pointer(pointer) => {
-                let raw = pointer.find(&self.document.object)?.get();
-                if raw.starts_with('"') {
-                    read_text(raw)
-                } else {
-                    is_whole(raw).then_some(Cow::Borrowed(raw))
-                }
+                let value = pointer.find(self.document.object())?;
+                let whole = || value.digits().filter(|digits| is_whole(digits));
+                value.text().or_else(|| whole().map(Cow::Borrowed))
             }
             Place::SignedId => self
                 .verified
@@ -230,7 +227,7 @@ impl<'a> Reader<'_, 'a> {
 
     fn required(&self, place: &Place) -> Result<Cow<'a, str>, Invalid> {
         let there = match place {
-            Place::Pointer(pointer) => pointer.find(&self.document.object).is_some(),
+            Place::Pointer(pointer) => pointer.find(self.document.object()).is_some(),
             Place::SignedId => self.verified.proof().signed_id.is_some(),
             Place::SignedTime => true,
         };
@@ -251,7 +248,7 @@ impl<'a> Reader<'_, 'a> {
         let text = self.text(place).filter(|text| fits_attribute(text));
         if text.is_none()
             && let Place::Pointer(pointer) = place
-            && pointer.find(&self.document.object).is_some()
+            && pointer.find(self.document.object()).is_some()
         {
             self.notes.add_to_whole(pointer.as_str(), expected);
         }
@@ -303,13 +300,13 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// The sender's own document, and whether anything of it is held back.
-    fn original(&self, context: Context<'a>) -> Result<(&'a RawValue, bool), Refusal> {
+    fn original(&self, context: Context<'a>) -> Result<(Raw<'a>, bool), Refusal> {
         if !context.phi.redacts() {
-            return Ok((self.document.raw, false));
+            return Ok((self.document.raw(), false));
         }
         // No field of it is known.
-        let redacted = context.redact(self.document.raw, &[], &self.notes)?;
-        Ok((redacted.raw, true))
+        let redacted = context.redact(self.document.object(), &[], &self.notes)?;
+        Ok((redacted.raw(), true))
     }
 }
 

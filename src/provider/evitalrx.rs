@@ -9,7 +9,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{Context, Decoded, Refusal, UNKNOWN_TYPE, Unknown, derived_id, digest};
@@ -22,6 +21,7 @@ use crate::event::{
     OrderDelivery, Patient, Payment, Person, Pharmacy, Prescriber, Reason, State, Total,
     UnknownData, decode, fits_attribute, sorted_form,
 };
+use crate::json::{Raw, Value};
 use crate::time::{Timestamp, Zone};
 
 type Text<'a> = Option<Cow<'a, str>>;
@@ -219,7 +219,7 @@ fn read_event<'a>(
 ) -> Result<Decoded<'a>, Refusal> {
     let document = decode(verified).map_err(Refusal::Malformed)?;
     let notes = Notes::of_sent(context.phi);
-    let order = Fields::root(document.object, &notes);
+    let order = Fields::root(&document, &notes);
     let words = [NATURE, STATUS].map(|field| order.text(field));
     let kind = what_happened(&words, context.webhook)?;
     // What is checked, claimed and routed by is read from the document as it was sent.
@@ -228,7 +228,7 @@ fn read_event<'a>(
         zone: context.zone,
         left_by: None,
     };
-    let mut content = sent.content(kind, document.raw)?;
+    let mut content = sent.content(kind, document.raw())?;
     let entity = content.subject.clone();
     let mut step = Step::default();
     let mut chemist = None;
@@ -244,7 +244,7 @@ fn read_event<'a>(
     let webhook = kind.map(|kind| kind.webhook).or(context.webhook);
     let key = base_key(&order, webhook.unwrap_or_default());
     if context.phi.redacts() {
-        content = read_redacted(document.raw, kind, &notes, context)?;
+        content = read_redacted(&document, kind, &notes, context)?;
     }
     let canonical = kind.map_or(UNKNOWN_TYPE, |kind| kind.canonical);
     let id: Cow<'_, str> = derived_id("ord_", &key).into();
@@ -375,25 +375,25 @@ fn step_of(kind: &Kind, order: &OrderData<'_>) -> Step {
 /// What tells an event from others, before it is known in which round of its order it came: SHA-256 over the order's id, the event, the pharmacy, and the hash of all other fields
 /// by name. The order of fields, white space and escapes make no difference; of [`VOLATILE`] fields only counts whether they are there.
 fn base_key(order: &Fields<'_, '_>, event: &str) -> [u8; 32] {
-    let form = |raw: &RawValue| {
-        let mut bytes = Vec::with_capacity(raw.get().len());
-        sorted_form(raw, &mut bytes);
+    let form = |value: Value<'_, '_>| {
+        let mut bytes = Vec::with_capacity(value.raw().get().len());
+        sorted_form(value, &mut bytes);
         bytes
     };
-    let mut rest: Vec<(&str, &RawValue)> = order
+    let mut rest: Vec<_> = order
         .entries()
-        .filter(|(name, _)| !matches!(*name, "id" | "chemist_id"))
+        .filter(|(name, _)| !matches!(name.as_ref(), "id" | "chemist_id"))
         .collect();
-    rest.sort_unstable_by_key(|(name, _)| *name);
+    rest.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let mut hash = Sha256::new();
-    for (name, raw) in rest {
+    for (name, value) in rest {
         hash.update((name.len() as u64).to_be_bytes());
         hash.update(name.as_bytes());
         if VOLATILE.iter().any(|(volatile, _)| *volatile == name) {
-            let is_there = !matches!(raw.get(), "null" | "\"\"");
+            let is_there = !matches!(value.raw().get(), "null" | "\"\"");
             hash.update([u8::from(is_there)]);
         } else {
-            hash.update(form(raw));
+            hash.update(form(value));
         }
     }
     let rest: [u8; 32] = hash.finalize().into();
@@ -411,20 +411,20 @@ fn base_key(order: &Fields<'_, '_>, event: &str) -> [u8; 32] {
 
 /// The canonical fields once more, from what `phi` leaves of the document.
 fn read_redacted<'a>(
-    original: &RawValue,
+    document: &Document<'_>,
     kind: Option<&Kind>,
     notes: &Notes,
     context: Context<'a>,
 ) -> Result<Content<'a>, Refusal> {
-    let Document { raw, object } = context.redact(original, &DOCUMENTED, notes)?;
+    let left = context.redact(document.object(), &DOCUMENTED, notes)?;
     // What is wrong with the document was noted when it was read as it was sent.
     let unused = Notes::of_redacted(context.phi);
-    let left = Sheet {
-        order: &Fields::root(object, &unused),
+    let sheet = Sheet {
+        order: &Fields::root(&left, &unused),
         zone: context.zone,
         left_by: Some(context.phi),
     };
-    let mut content = left.content(kind, raw)?;
+    let mut content = sheet.content(kind, left.raw())?;
     content.data.set_redacted();
     Ok(content)
 }
@@ -445,7 +445,7 @@ struct Sheet<'s, 'a> {
 }
 
 impl<'a> Sheet<'_, 'a> {
-    fn content(&self, kind: Option<&Kind>, original: &'a RawValue) -> Result<Content<'a>, Invalid> {
+    fn content(&self, kind: Option<&Kind>, original: Raw<'a>) -> Result<Content<'a>, Invalid> {
         if kind.is_none() {
             return Ok(Content {
                 data: Data::Unknown(UnknownData {
@@ -463,7 +463,7 @@ impl<'a> Sheet<'_, 'a> {
         Ok(Content { data, subject })
     }
 
-    fn order_data(&self, id: Text<'a>, original: &'a RawValue) -> OrderData<'a> {
+    fn order_data(&self, id: Text<'a>, original: Raw<'a>) -> OrderData<'a> {
         OrderData {
             entity: Entity {
                 r#type: "order".into(),

@@ -9,7 +9,6 @@ pub mod preset;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::auth::{OSIGU_SIGNATURE, Verified};
@@ -17,6 +16,7 @@ use crate::bytes::hex;
 use crate::entity::Step;
 use crate::event::phi::{self, Class, Field, Policy, Scratch, redact};
 use crate::event::{Attributes, Data, Document, Invalid, Malformed, Notes};
+use crate::json::Value;
 use crate::time::Zone;
 
 /// The canonical type of what is authentic and not known.
@@ -86,7 +86,7 @@ impl<'a> Context<'a> {
     /// What `phi` leaves of a document of which these fields are documented.
     fn redact(
         self,
-        original: &RawValue,
+        original: Value<'_, '_>,
         documented: &'static [Field],
         notes: &Notes,
     ) -> Result<Document<'a>, Refusal> {

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::{Context, Decoded, Refusal, UNKNOWN_TYPE, Unknown};
 use crate::auth::Verified;
 use crate::entity::{Life, Step, version_number};
@@ -15,6 +13,7 @@ use crate::event::{
     PrescriptionData, Reason, SettlementClaim, SettlementData, Sponsor, State, Total, UnknownData,
     decode,
 };
+use crate::json::{Raw, Value};
 use crate::time::Timestamp;
 
 /// "Retries up to 72 h."
@@ -266,26 +265,19 @@ pub(super) fn read<'a>(
 ) -> Result<Decoded<'a>, (Refusal, Option<String>)> {
     let document = decode(verified).map_err(|why| (Refusal::Malformed(why), None))?;
     let notes = Notes::of_sent(context.phi);
-    let envelope = Fields::root(document.object, &notes);
+    let envelope = Fields::root(&document, &notes);
     let id = envelope
         .required_id("event_id")
         .map_err(|why| (Refusal::Invalid(why), None))?;
-    read_envelope(
-        &envelope,
-        id.clone(),
-        &notes,
-        document.raw,
-        verified,
-        context,
-    )
-    .map_err(|why| (why, Some(id.into_owned())))
+    read_envelope(&envelope, id.clone(), &notes, &document, verified, context)
+        .map_err(|why| (why, Some(id.into_owned())))
 }
 
 fn read_envelope<'a>(
     envelope: &Fields<'_, 'a>,
     id: Cow<'a, str>,
     notes: &Notes,
-    original: &'a RawValue,
+    document: &Document<'a>,
     verified: &'a Verified<'_>,
     context: Context<'a>,
 ) -> Result<Decoded<'a>, Refusal> {
@@ -308,7 +300,7 @@ fn read_envelope<'a>(
     let kind = KINDS.iter().find(|kind| kind.event_type == event_type);
     let known_version = api_version
         .as_deref()
-        .map_or(envelope.raw("api_version").is_none(), |version| {
+        .map_or(envelope.value("api_version").is_none(), |version| {
             context.expected.api_versions.iter().any(|v| v == version)
         });
     let (kind, unknown) = match kind {
@@ -339,7 +331,7 @@ fn read_envelope<'a>(
     };
     let mut step = Step::default();
     // What is checked, claimed and routed by is read from the document as it was sent.
-    let mut content = read_content(kind, &data, account, original)?;
+    let mut content = read_content(kind, &data, account, document.raw())?;
     let entity = content.subject.clone();
     if let Data::Dispense(DispenseData {
         pharmacy: Some(pharmacy),
@@ -358,7 +350,7 @@ fn read_envelope<'a>(
         step = kind.step(&emitted, version.map_or(0, version_number));
     }
     if context.phi.redacts() {
-        content = read_redacted(original, kind, notes, context)?;
+        content = read_redacted(document, kind, notes, context)?;
     }
     attributes.subject = content.subject;
     attributes.time.get_or_insert_with(|| emitted.clone());
@@ -382,18 +374,18 @@ fn read_envelope<'a>(
 
 /// The canonical fields once more, from what `phi` leaves of the document.
 fn read_redacted<'a>(
-    original: &RawValue,
+    document: &Document<'_>,
     kind: Option<&Kind>,
     notes: &Notes,
     context: Context<'a>,
 ) -> Result<Content<'a>, Refusal> {
-    let Document { raw, object } = context.redact(original, documented_of(kind), notes)?;
+    let left = context.redact(document.object(), documented_of(kind), notes)?;
     // What is wrong with the document was noted when it was read as it was sent.
     let unused = Notes::of_redacted(context.phi);
-    let envelope = Fields::root(object, &unused);
+    let envelope = Fields::root(&left, &unused);
     let data = envelope.required_object("data")?;
     let account = account(&envelope);
-    let mut content = read_content(kind, &data, account, raw)?;
+    let mut content = read_content(kind, &data, account, left.raw())?;
     content.data.set_redacted();
     Ok(content)
 }
@@ -416,7 +408,7 @@ fn read_content<'a>(
     kind: Option<&Kind>,
     data: &Fields<'_, 'a>,
     account: Option<Account<'a>>,
-    original: &'a RawValue,
+    original: Raw<'a>,
 ) -> Result<Content<'a>, Invalid> {
     let Some(kind) = kind else {
         let data = Data::Unknown(UnknownData {
@@ -440,7 +432,7 @@ fn read_data<'a>(
     data: &Fields<'_, 'a>,
     entity: Entity<'a>,
     account: Option<Account<'a>>,
-    original: &'a RawValue,
+    original: Raw<'a>,
 ) -> Data<'a> {
     match kind.about {
         About::Authorization => Data::Authorization(AuthorizationData {
@@ -533,9 +525,9 @@ fn entity<'a>(about: About, data: &Fields<'_, 'a>) -> Result<Entity<'a>, Invalid
     let r#type = Cow::Borrowed(about.name());
     Ok(match about {
         About::Authorization => {
-            let request = data.raw("authorization_request_id");
+            let request = data.value("authorization_request_id");
             // A rejected request never became an authorization.
-            let id_field = match (data.raw("authorization_id"), request) {
+            let id_field = match (data.value("authorization_id"), request) {
                 (None, Some(_)) => "authorization_request_id",
                 _ => "authorization_id",
             };
@@ -630,11 +622,8 @@ fn changes<'a>(data: &Fields<'_, 'a>) -> Vec<(String, Change<'a>)> {
     let Some(changes) = data.object("changes") else {
         return Vec::new();
     };
-    changes
-        .object_entries()
-        .map(|(field, change)| {
-            let (from, to) = (change.entry("from"), change.entry("to"));
-            (field.to_owned(), Change { from, to })
-        })
-        .collect()
+    changes.object_entries(|field, change| {
+        let [from, to] = ["from", "to"].map(|name| change.entry(name).map(Value::raw));
+        (field.to_owned(), Change { from, to })
+    })
 }

@@ -11,7 +11,6 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::{Context, Decoded, Refusal, UNKNOWN_TYPE, Unknown, derived_id, digest};
 use crate::auth::Verified;
@@ -22,6 +21,7 @@ use crate::event::{
     Address, Attributes, CallbackMissingData, Data, Document, Entity, Fields, Invalid, Item, Notes,
     Patient, Reason, State, TransferData, UnknownData, decode, sorted_form,
 };
+use crate::json::{Raw, Value};
 use crate::outcome::Outcome;
 use crate::parcel;
 use crate::time::{Timestamp, to_seconds_text, to_text};
@@ -156,14 +156,14 @@ fn read_callback<'a>(
 ) -> Result<Decoded<'a>, Refusal> {
     let document = decode(verified).map_err(Refusal::Malformed)?;
     let notes = Notes::of_sent(context.phi);
-    let callback = Fields::root(document.object, &notes);
+    let callback = Fields::root(&document, &notes);
     let request_id = required(&callback, "requestID")?;
     let metadata = callback.required_object("metadata")?;
     let response_type = required(&metadata, "responseType")?;
     let responded = metadata.instant("responseTimestamp");
     let kind = KINDS.iter().find(|kind| kind.event_type == response_type);
     // What is checked, claimed and routed by is read from the document as it was sent.
-    let mut content = content(kind, &callback, document.raw)?;
+    let mut content = content(kind, &callback, document.raw())?;
     let response_id = match &content.data {
         Data::Transfer(data) => data.entity.response_id.clone(),
         _ => metadata.scalar("responseID"),
@@ -171,8 +171,8 @@ fn read_callback<'a>(
     // Without the partner's id of the response, all that it says tells it from others: in doubt two events, never one.
     let unnamed = response_id.as_deref().is_none_or(str::is_empty);
     let whole = unnamed.then(|| {
-        let mut bytes = Vec::with_capacity(document.raw.get().len());
-        sorted_form(document.raw, &mut bytes);
+        let mut bytes = Vec::with_capacity(document.raw().get().len());
+        sorted_form(document.object(), &mut bytes);
         bytes
     });
     let mut parts = vec![
@@ -187,7 +187,7 @@ fn read_callback<'a>(
     let at = responded.as_deref().and_then(Timestamp::parse_rfc3339);
     let step = kind.map_or_else(Step::default, |kind| step(kind, at.unwrap_or_default()));
     if context.phi.redacts() {
-        content = read_redacted(document.raw, kind, &notes, context)?;
+        content = read_redacted(&document, kind, &notes, context)?;
     }
     let canonical = kind.map_or(UNKNOWN_TYPE, |kind| kind.canonical);
     let id: Cow<'_, str> = derived_id("rxc_", &key).into();
@@ -229,7 +229,11 @@ fn read_callback<'a>(
 
 /// A required text; an empty one is none. "`requestID` may be empty" in answers, where it says that it couldn't be told.
 fn required<'a>(fields: &Fields<'_, 'a>, field: &str) -> Result<Cow<'a, str>, Invalid> {
-    if fields.raw(field).is_some_and(|raw| raw.get() == "\"\"") {
+    if fields
+        .value(field)
+        .and_then(Value::text)
+        .is_some_and(|text| text.is_empty())
+    {
         return Err(fields.invalid(field, MISSING_PROBLEM));
     }
     fields.required_id(field)
@@ -251,15 +255,15 @@ fn step(kind: &Kind, at: Timestamp) -> Step {
 
 /// The canonical fields once more, from what `phi` leaves of the document.
 fn read_redacted<'a>(
-    original: &RawValue,
+    document: &Document<'_>,
     kind: Option<&Kind>,
     notes: &Notes,
     context: Context<'a>,
 ) -> Result<Content<'a>, Refusal> {
-    let Document { raw, object } = context.redact(original, &DOCUMENTED, notes)?;
+    let left = context.redact(document.object(), &DOCUMENTED, notes)?;
     // What is wrong with the document was noted when it was read as it was sent.
     let unused = Notes::of_redacted(context.phi);
-    let mut content = content(kind, &Fields::root(object, &unused), raw)?;
+    let mut content = content(kind, &Fields::root(&left, &unused), left.raw())?;
     content.data.set_redacted();
     Ok(content)
 }
@@ -274,7 +278,7 @@ struct Content<'a> {
 fn content<'a>(
     kind: Option<&Kind>,
     callback: &Fields<'_, 'a>,
-    original: &'a RawValue,
+    original: Raw<'a>,
 ) -> Result<Content<'a>, Invalid> {
     if kind.is_none() {
         return Ok(Content {
@@ -503,7 +507,7 @@ impl Echo {
         let Ok(document) = decode(verified) else {
             return Self::default();
         };
-        let callback = Fields::root(document.object, &notes);
+        let callback = Fields::root(&document, &notes);
         let metadata = callback.object("metadata");
         let of_metadata = |field| {
             let value = metadata.as_ref().and_then(|data| data.attribute(field));
@@ -612,7 +616,7 @@ pub fn answer(ended: &Ended<'_>, echo: &Echo, at: Timestamp) -> Reply {
     Reply {
         status,
         // These are texts: writing them can't fail.
-        body: serde_json::to_string(&body).unwrap_or_default(),
+        body: crate::json::to_string(&body),
     }
 }
 

@@ -136,7 +136,8 @@ export class Core {
   #read(address) {
     if (address === 0) throw new Error("no such machine");
     const memory = this.#memory();
-    const [handle, headLength, bodyLength] = new Uint32Array(memory.slice(address, address + 12).buffer);
+    const numbers = new DataView(memory.buffer, address, 12);
+    const [handle, headLength, bodyLength] = [numbers.getUint32(0, true), numbers.getUint32(4, true), numbers.getUint32(8, true)];
     const start = address + 12;
     const head = JSON.parse(decoder.decode(memory.subarray(start, start + headLength)));
     const body = memory.slice(start + headLength, start + headLength + bodyLength);

@@ -17,12 +17,16 @@ const UNWAITED = { waitUntil() {} };
 const RETRY_SECONDS = 30;
 /// Bodies under way in this isolate, as far as they have arrived.
 const MAX_BODIES_BYTES = 32 * 1024 * 1024;
+/// A body that is announced to be no longer than this is read in one piece. Longer ones take room in memory chunk by chunk, as they arrive.
+const ONE_PIECE_BYTES = 64 * 1024;
 /// For receiving a body: the deadline that the machine has for all of it.
 const RECEIVE_MS = 9000;
 /// No request is under way for longer: the platform ends work half a minute after its sender is gone.
 const MOST_MS = 60_000;
 /// Kinds of fault that a log line may name.
 const FAULTS = [WebAssembly.RuntimeError, RangeError, TypeError];
+/// What senders' URLs are as a rule. Nothing in it could be written otherwise, so it needn't be parsed to be compared.
+const PLAIN_HOOK = /^https?:\/\/[^/?#\\]+\/hooks\/([\w-]+)$/;
 const HOOK = /^\/hooks\/([^/]+)(?:\/(.*))?$/;
 const OPERATORS = /^\/v1\//;
 const EXPECTATIONS = /^\/v1\/expectations\/(.*)$/;
@@ -123,6 +127,8 @@ function bytesOf(body) {
 async function handle(request, env, ctx) {
   const receivedAt = Date.now();
   const core = currentCore(env);
+  const [, plain] = PLAIN_HOOK.exec(request.url) ?? EMPTY;
+  if (plain !== undefined) return handleHook(request, plain, null, core, receivedAt, env, ctx);
   const { pathname, searchParams } = new URL(request.url);
   if (pathname === "/healthz" && (request.method === "GET" || request.method === "HEAD") && !request.headers.has("authorization")) return health();
   if (pathname === "/healthz" || OPERATORS.test(pathname)) {
@@ -136,6 +142,10 @@ async function handle(request, env, ctx) {
     return answer(await work, { "cache-control": "no-store" });
   }
   const [, source, path = null] = HOOK.exec(pathname) ?? EMPTY;
+  return handleHook(request, source, path, core, receivedAt, env, ctx);
+}
+
+async function handleHook(request, source, path, core, receivedAt, env, ctx) {
   // Every object has a `constructor`: only what was configured is a source.
   const reading = source !== undefined && Object.hasOwn(settings.sources, source) ? settings.sources[source] : undefined;
   const { headers } = request;
@@ -168,29 +178,33 @@ async function handle(request, env, ctx) {
 /// A call with a body, and what became of it.
 async function readAndOperate(request, call, env, ctx) {
   const room = enter();
+  const watch = new Watch();
   const inbound = { received: RECEIVED.complete, body: EMPTY };
   try {
-    await receive(request, MAX_EXPECTATION_BYTES, room, inbound);
+    await receive(request, MAX_EXPECTATION_BYTES, room, inbound, watch);
     const body = inbound.received === RECEIVED.complete ? await new Blob(inbound.body).text() : undefined;
     const core = currentCore(env);
-    return await drive(core, core.operate({ ...call, body, received: inbound.received }, Date.now()), env, ctx);
+    return await drive(core, core.operate({ ...call, body, received: inbound.received }, Date.now()), env, ctx, watch);
   } finally {
+    watch.end();
     leave(room);
   }
 }
 
 async function receiveAndDrive(request, limit, inbound, env, ctx) {
   const room = enter();
+  const watch = new Watch();
   try {
-    await receive(request, limit, room, inbound);
+    await receive(request, limit, room, inbound, watch);
     // Nothing of a refused one is kept: what it still waits for mustn't keep others out.
     if (inbound.received !== RECEIVED.complete) leave(room);
     // Receiving took time: the instance may have been retired since.
     const core = currentCore(env);
     const first = core.begin(inbound, Date.now());
     inbound.body = EMPTY;
-    return answer(await drive(core, first, env, ctx));
+    return answer(await drive(core, first, env, ctx, watch));
   } finally {
+    watch.end();
     leave(room);
   }
 }
@@ -225,16 +239,18 @@ function leave(room) {
 }
 
 /// Reads the body into `inbound`, or says there why not. What a sender announces counts for nothing but an early refusal: room is taken for what has arrived.
-async function receive(request, limit, room, inbound) {
-  if (Number(request.headers.get("content-length")) > limit) {
+async function receive(request, limit, room, inbound, watch) {
+  const announced = Number(request.headers.get("content-length") ?? NaN);
+  if (announced > limit) {
     inbound.received = RECEIVED.tooLarge;
     return;
   }
+  if (announced <= ONE_PIECE_BYTES) return receiveAtOnce(request, limit, room, inbound, watch);
   const reader = request.body.getReader();
-  const timer = setTimeout(() => {
+  watch.set(RECEIVE_MS, () => {
     inbound.received = RECEIVED.incomplete;
     reader.cancel().catch(() => {});
-  }, RECEIVE_MS);
+  });
   const chunks = [];
   let length = 0;
   try {
@@ -255,7 +271,23 @@ async function receive(request, limit, room, inbound) {
   } catch {
     inbound.received = RECEIVED.incomplete;
   } finally {
-    clearTimeout(timer);
+    watch.rest();
+  }
+}
+
+/// The platform holds it to what was announced.
+async function receiveAtOnce(request, limit, room, inbound, watch) {
+  try {
+    const late = new Promise((resolve) => watch.set(RECEIVE_MS, resolve));
+    const bytes = await Promise.race([request.arrayBuffer(), late]);
+    if (bytes === undefined) inbound.received = RECEIVED.incomplete;
+    else if (bytes.byteLength > limit) inbound.received = RECEIVED.tooLarge;
+    else if (!take(room, bytes.byteLength)) inbound.received = RECEIVED.overloaded;
+    else inbound.body = [new Uint8Array(bytes)];
+  } catch {
+    inbound.received = RECEIVED.incomplete;
+  } finally {
+    watch.rest();
   }
 }
 
@@ -263,7 +295,7 @@ async function receive(request, limit, room, inbound) {
 const PERFORM = { ask, deliver, get, put, enqueue: send, limit };
 
 /// Performs one effect after the other, and answers the end.
-async function drive(core, first, env, ctx) {
+async function drive(core, first, env, ctx, watch = new Watch()) {
   let effect = first;
   if (!PERFORM[effect.head.do]) return effect;
   const room = enter();
@@ -272,48 +304,53 @@ async function drive(core, first, env, ctx) {
     for (;;) {
       const perform = PERFORM[effect.head.do];
       if (!perform) return effect;
-      const { done, ...facts } = await perform(effect, env, ctx);
+      const { done, ...facts } = await perform(effect, env, ctx, watch);
       effect = core.resume(effect, done, Date.now(), facts);
     }
   } catch (fault) {
     core.abandon(effect);
     throw fault;
   } finally {
+    watch.end();
     leave(room);
   }
 }
 
-async function ask({ head, body }, env, ctx) {
+async function ask({ head, body }, env, ctx, watch) {
   const served = () => (head.wakes ? entityObject(env, head.object).serveAndWake(body) : entityObject(env, head.object).serve(body));
-  return within(head.timeout, ctx, served, (bytes) => ({ done: DONE.replied, bytes }));
+  return within(head.timeout, ctx, watch, served, (bytes) => ({ done: DONE.replied, bytes }));
 }
 
-async function get({ head }, env, ctx) {
-  return within(head.timeout, ctx, () => fromKv(env, head.key), (value) => (value === null ? { done: DONE.absent } : { done: DONE.replied, bytes: new Uint8Array(value) }));
+async function get({ head }, env, ctx, watch) {
+  return within(head.timeout, ctx, watch, () => fromKv(env, head.key), (value) => (value === null ? { done: DONE.absent } : { done: DONE.replied, bytes: new Uint8Array(value) }));
 }
 
-async function put({ head, body }, env, ctx) {
-  return within(head.timeout, ctx, () => intoKv(env, head.key, body, head.seconds), () => ({ done: DONE.ok }));
+async function put({ head, body }, env, ctx, watch) {
+  return within(head.timeout, ctx, watch, () => intoKv(env, head.key, body, head.seconds), () => ({ done: DONE.ok }));
 }
 
-async function send({ head, body }, env, ctx) {
+async function send({ head, body }, env, ctx, watch) {
   const message = head.text ? decoder.decode(body) : body;
-  return within(head.timeout, ctx, () => enqueue(env, head.queue, message, head.text ? "text" : "bytes", head.delay_seconds), () => ({ done: DONE.ok }));
+  return within(head.timeout, ctx, watch, () => enqueue(env, head.queue, message, head.text ? "text" : "bytes", head.delay_seconds), () => ({ done: DONE.ok }));
 }
 
-async function limit({ head }, env, ctx) {
-  return within(LIMIT_MS, ctx, () => underLimit(env, head.key), (under) => ({ done: under ? DONE.ok : DONE.limited }));
+async function limit({ head }, env, ctx, watch) {
+  return within(LIMIT_MS, ctx, watch, () => underLimit(env, head.key), (under) => ({ done: under ? DONE.ok : DONE.limited }));
 }
 
-async function deliver({ head, body }) {
+async function deliver({ head, body }, _env, _ctx, watch) {
   const { url, headers, timeout } = head;
-  const signal = AbortSignal.timeout(timeout);
+  const abort = new AbortController();
+  const { signal } = abort;
+  watch.set(timeout, () => abort.abort());
   try {
     const response = await fetch(url, { method: "POST", headers, body, redirect: "manual", signal });
     response.body?.cancel().catch(() => {});
     return { done: DONE.answered, status: response.status, text: response.headers.get("retry-after") };
   } catch {
     return { done: signal.aborted ? DONE.timedOut : DONE.failed };
+  } finally {
+    watch.rest();
   }
 }
 
@@ -337,16 +374,69 @@ const log = (level, line) => console[level === "info" ? "log" : level](line);
 const LIMIT_MS = 250;
 
 /// What came of `work`, or that it failed, or that it takes too long. It may still go on then, and is let.
-function within(milliseconds, ctx, work, came) {
+function within(milliseconds, ctx, watch, work, came) {
   const ended = (async () => came(await work()))().catch(() => ({ done: DONE.failed }));
-  ctx.waitUntil(ended.then(() => {}));
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve({ done: DONE.timedOut }), milliseconds);
+    let late = false;
+    watch.set(milliseconds, () => {
+      late = true;
+      ctx.waitUntil(ended.then(() => {}));
+      resolve({ done: DONE.timedOut });
+    });
     ended.then((done) => {
-      clearTimeout(timer);
+      // By then the watch is for something else.
+      if (late) return;
+      watch.rest();
       resolve(done);
     });
   });
+}
+
+/// The next look at what is waited for, at the latest: as soon as most of it may be late.
+const LOOK_MS = 1000;
+
+/// One timer for all that a request waits for, one thing after the other: a timer for each of them would cost more than all that wasm does for a small body.
+class Watch {
+  #timer;
+  /// When the timer looks, when what is waited for is late, and what is done then.
+  #looks = Infinity;
+  #due = Infinity;
+  #late;
+
+  /// Waits for something else from now on: `late` is called after so long.
+  set(milliseconds, late) {
+    this.#due = Date.now() + milliseconds;
+    this.#late = late;
+    if (this.#looks <= this.#due) return;
+    clearTimeout(this.#timer);
+    this.#arm();
+  }
+
+  /// What was waited for has come. The timer goes on, for what is next.
+  rest() {
+    this.#late = undefined;
+  }
+
+  end() {
+    this.#late = undefined;
+    if (this.#looks !== Infinity) clearTimeout(this.#timer);
+    this.#looks = Infinity;
+  }
+
+  #arm() {
+    const wait = Math.min(this.#due - Date.now(), LOOK_MS);
+    this.#looks = Date.now() + wait;
+    this.#timer = setTimeout(() => this.#look(), wait);
+  }
+
+  #look() {
+    this.#looks = Infinity;
+    const late = this.#late;
+    if (late === undefined) return;
+    if (Date.now() < this.#due) return this.#arm();
+    this.#late = undefined;
+    late();
+  }
 }
 
 /// The objects of an isolate share one wasm instance, apart from the machine's. After a trap it is made anew, and each object takes itself from the new one.
@@ -422,6 +512,7 @@ export class EntityObject extends DurableObject {
 
   /// Sends what is overdue, a page of it, and says whether all went well. What was sent is noted after: if that is lost, it is sent again, and delivered once.
   async #notify() {
+    const watch = new Watch();
     try {
       const notices = this.#call((inner) => inner.overdue());
       const view = new DataView(notices.buffer, notices.byteOffset, notices.byteLength);
@@ -434,7 +525,7 @@ export class EntityObject extends DurableObject {
       // What is due though none of the page was met can't be read.
       if (bodies.length === 0 && (view.getUint32(0) > 0 || this.#due() !== 0)) return true;
       if (bodies.length === 0) throw new Error("none can be read");
-      const sent = await within(SEND_MS, this.ctx, () => enqueueNotices(this.env, bodies), () => ({ done: DONE.ok }));
+      const sent = await within(SEND_MS, this.ctx, watch, () => enqueueNotices(this.env, bodies), () => ({ done: DONE.ok }));
       if (sent.done !== DONE.ok) throw new Error("not sent");
       this.#call((inner) => inner.notified(notices));
       log("info", JSON.stringify({ level: "info", code: "notices_sent", messages_sent: bodies.length }));
@@ -442,6 +533,8 @@ export class EntityObject extends DurableObject {
     } catch {
       log("error", '{"level":"error","code":"notices_failed"}');
       return false;
+    } finally {
+      watch.end();
     }
   }
 

@@ -14,8 +14,8 @@ fn read(body: &[u8]) -> Result<(String, Vec<String>), Malformed> {
         .authenticate(Some(&header), RawBody::new(body), NOW)
         .unwrap();
     decode(&verified).map(|document| {
-        let keys = document.object.iter().map(|(key, _)| key.to_owned());
-        (document.raw.get().to_owned(), keys.collect())
+        let keys = document.object().members().map(|(key, _)| key.into_owned());
+        (document.raw().get().to_owned(), keys.collect())
     })
 }
 

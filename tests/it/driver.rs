@@ -12,8 +12,8 @@ use rxgate::auth::{KeyId, RawBody, SealKey, SealKeys, Sealed};
 use rxgate::config::{Bindings, Config, DEAD_LETTERS, DELIVERIES};
 use rxgate::effect::{Answer, Delivery, Done, Effect, Enqueue, Put, Verdict};
 use rxgate::entity::{
-    Claim, Cost, EntityKey, ExpectRequest, Expected, Page, Reply, Request, RowCorrupt, Standing,
-    Store, WireCorrupt, notified, overdue, serve,
+    Claim, ClaimRequest, Cost, EntityKey, EventHash, ExpectRequest, Expected, Fence, Page, Receipt,
+    Reply, Request, RowCorrupt, Standing, Store, WireCorrupt, notified, overdue, serve,
 };
 use rxgate::expectation::{self, EXPECTATIONS_PATH, Expectation, Watch};
 use rxgate::inbound::{Inbound, Received};
@@ -294,6 +294,8 @@ pub(crate) struct Memory {
     pub(crate) written: Cell<u32>,
     /// The next save fails like this.
     pub(crate) fault: Cell<Option<Fault>>,
+    /// A page of notices holds no more than this, if it isn't 0.
+    pub(crate) page: Cell<u32>,
 }
 
 impl Memory {
@@ -476,6 +478,10 @@ impl Store for Memory {
             .collect();
         due.sort_by_key(|(at, key, _)| (*at, *key));
         let due = due.into_iter().map(|(_, key, one)| (key, one));
+        let limit = match self.page.get() {
+            0 => limit,
+            page => page.min(limit),
+        };
         Ok(due.take(limit as usize).collect())
     }
 
@@ -678,6 +684,51 @@ impl Settled {
     }
 }
 
+/// What an object said to a claim.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "the simulation reads it")]
+pub(crate) struct Claimed {
+    pub(crate) at: Timestamp,
+    pub(crate) entity: EntityKey,
+    pub(crate) request: ClaimRequest,
+    pub(crate) claim: Claim,
+}
+
+/// What an object said to a commit or a release.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "the simulation reads it")]
+pub(crate) struct Settling {
+    pub(crate) at: Timestamp,
+    pub(crate) entity: EntityKey,
+    pub(crate) event: EventHash,
+    pub(crate) fence: Fence,
+    /// `None`: a release.
+    pub(crate) receipt: Option<Receipt>,
+    pub(crate) is_done: bool,
+}
+
+/// An effect that is performed, and that the machine hasn't heard of yet.
+#[derive(Debug)]
+pub(crate) struct Performed {
+    running: Running,
+    said: Said,
+}
+
+impl Performed {
+    /// It is heard of too late.
+    #[allow(dead_code, reason = "the simulation uses it")]
+    pub(crate) fn time_out(&mut self) {
+        self.said = Said::Plain(Done::TimedOut);
+    }
+}
+
+/// What came of an effect.
+#[derive(Debug)]
+enum Said {
+    Replied(Vec<u8>),
+    Plain(Done<'static>),
+}
+
 /// A step's result.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a handful at a time")]
@@ -722,8 +773,12 @@ pub(crate) struct World {
     pub(crate) taken: Vec<String>,
     /// What the objects were asked.
     pub(crate) asked: Vec<(String, Request)>,
-    /// What claims were granted, whether anybody heard of it or not.
-    pub(crate) granted: Vec<(EntityKey, Claim)>,
+    /// What objects said to claims, whether anybody heard of it or not.
+    pub(crate) claims: Vec<Claimed>,
+    /// What they said to commits and releases.
+    pub(crate) settled: Vec<Settling>,
+    /// Whether the last reply of an object was heard.
+    pub(crate) heard: bool,
     /// All effects, in order.
     pub(crate) did: Vec<String>,
     /// Operators present this.
@@ -765,7 +820,9 @@ impl World {
             delivered: Vec::new(),
             taken: Vec::new(),
             asked: Vec::new(),
-            granted: Vec::new(),
+            claims: Vec::new(),
+            settled: Vec::new(),
+            heard: false,
             did: Vec::new(),
             operator: Some(format!("Bearer {}", OPERATOR_KEYS[0])),
         }
@@ -923,6 +980,18 @@ impl World {
         authorization: Option<&str>,
         body: Option<&str>,
     ) -> End {
+        let flight = self.begin_expect(method, target, authorization, body);
+        self.finish(flight)
+    }
+
+    /// Begins with a call about a callback that is waited for.
+    pub(crate) fn begin_expect(
+        &mut self,
+        method: &str,
+        target: &str,
+        authorization: Option<&str>,
+        body: Option<&str>,
+    ) -> Flight {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let query: Vec<(String, String)> = pairs
@@ -937,10 +1006,10 @@ impl World {
             body,
         };
         let (expectation, effect) = Expectation::begin(&self.gateway, call, self.now);
-        self.finish(Flight {
+        Flight {
             running: Running::Expectation(expectation),
             effect,
-        })
+        }
     }
 
     /// The alarm of each object, as its shell does it: what is due goes into our queue, and what went there is noted. Answers how many messages were sent.
@@ -970,20 +1039,32 @@ impl World {
 
     /// The cron's other turn, over expected callbacks.
     pub(crate) fn watch(&mut self) -> Settled {
+        let flight = self.begin_watch();
+        self.settle(flight)
+    }
+
+    /// Begins with that.
+    pub(crate) fn begin_watch(&mut self) -> Flight {
         let (watch, effect) = Watch::begin(&self.gateway, self.now);
-        self.settle(Flight {
+        Flight {
             running: Running::Watch(watch),
             effect,
-        })
+        }
     }
 
     /// One turn of the cron.
     pub(crate) fn tick(&mut self) -> Settled {
+        let flight = self.begin_tick();
+        self.settle(flight)
+    }
+
+    /// Begins with that.
+    pub(crate) fn begin_tick(&mut self) -> Flight {
         let (operator, effect) = Operator::tick(self.now);
-        self.settle(Flight {
+        Flight {
             running: Running::Operator(operator),
             effect,
-        })
+        }
     }
 
     /// Sends one of [`EVENTS`] in full.
@@ -1012,20 +1093,28 @@ impl World {
 
     /// Performs the effect that the machine asks for, and goes on.
     pub(crate) fn step(&mut self, flight: Flight) -> Step {
+        match self.perform(flight) {
+            Ok(performed) => self.hear(performed),
+            Err(ended) => ended,
+        }
+    }
+
+    /// Performs the effect that the machine asks for; or it has come to its end.
+    #[expect(clippy::result_large_err, reason = "a handful at a time")]
+    pub(crate) fn perform(&mut self, flight: Flight) -> Result<Performed, Step> {
         let Flight { running, effect } = flight;
-        let mut reply = Vec::new();
-        let done = match effect {
+        let said = match effect {
             Effect::Answer(end) => {
                 let (answer, record) = *end;
-                return Step::End(Box::new(End {
+                return Err(Step::End(Box::new(End {
                     answer,
                     logged: record.is_some(),
                     record: record.unwrap_or_default(),
-                }));
+                })));
             }
             Effect::Settle(end) => {
                 let (verdict, record) = *end;
-                return Step::Settled(Box::new(Settled { verdict, record }));
+                return Err(Step::Settled(Box::new(Settled { verdict, record })));
             }
             Effect::Ask {
                 object,
@@ -1033,75 +1122,82 @@ impl World {
                 timeout,
             } => {
                 self.did.push(request_name(&request).to_owned());
-                self.ask(object, request, timeout, &mut reply)
+                self.ask(object, request, timeout)
             }
             Effect::Deliver(delivery) => {
                 self.did.push("deliver".to_owned());
-                self.deliver(*delivery)
+                Said::Plain(self.deliver(*delivery))
             }
             Effect::Get { key, timeout } => {
                 self.did.push(format!("get {}", kind_of(&key)));
-                self.look(&key, timeout, &mut reply)
+                self.look(&key, timeout)
             }
             Effect::Put(put) => {
                 self.did.push(format!("put {}", kind_of(&put.key)));
-                self.put(*put)
+                Said::Plain(self.put(*put))
             }
             Effect::Enqueue(message) => {
                 self.did.push(format!("send {}", message.queue));
-                self.enqueue(*message)
+                Said::Plain(self.enqueue(*message))
             }
             Effect::Limit { key } => {
                 self.did.push(format!("limit {key}"));
-                match self.limits.pop_front().unwrap_or(Limited::Under) {
+                Said::Plain(match self.limits.pop_front().unwrap_or(Limited::Under) {
                     Limited::Under => Done::Ok,
                     Limited::Over => Done::Limited,
                     Limited::Fails => Done::Failed,
                     Limited::Hangs => Done::TimedOut,
-                }
+                })
             }
+        };
+        Ok(Performed { running, said })
+    }
+
+    /// Tells the machine what came of its effect, and goes on.
+    pub(crate) fn hear(&mut self, performed: Performed) -> Step {
+        let Performed { running, said } = performed;
+        let done = match &said {
+            Said::Replied(reply) => &Done::Replied(reply),
+            Said::Plain(done) => done,
         };
         let (running, effect) = match running {
             Running::Machine(machine) => {
-                let (machine, effect) = machine.resume(&self.gateway, &done, self.now);
+                let (machine, effect) = machine.resume(&self.gateway, done, self.now);
                 (Running::Machine(machine), effect)
             }
             Running::Operator(operator) => {
-                let (operator, effect) = operator.resume(&self.gateway, &done, self.now);
+                let (operator, effect) = operator.resume(&self.gateway, done, self.now);
                 (Running::Operator(operator), effect)
             }
             Running::Expectation(expectation) => {
-                let (expectation, effect) = expectation.resume(&self.gateway, &done, self.now);
+                let (expectation, effect) = expectation.resume(&self.gateway, done, self.now);
                 (Running::Expectation(expectation), effect)
             }
             Running::Watch(watch) => {
-                let (watch, effect) = watch.resume(&self.gateway, &done, self.now);
+                let (watch, effect) = watch.resume(&self.gateway, done, self.now);
                 (Running::Watch(watch), effect)
             }
         };
         Step::Next(Flight { running, effect })
     }
 
-    fn look<'r>(&mut self, key: &str, timeout: Duration, reply: &'r mut Vec<u8>) -> Done<'r> {
+    fn look(&mut self, key: &str, timeout: Duration) -> Said {
         let look = self.looks.pop_front();
         let look = look.unwrap_or(Look::Answers(Duration::ZERO));
         let (delay, ago) = match look {
             Look::Answers(delay) => (delay, Duration::ZERO),
             Look::Stale(ago) => (Duration::ZERO, ago),
-            Look::Fails => return Done::Failed,
+            Look::Fails => return Said::Plain(Done::Failed),
             Look::Hangs => (Duration::MAX, Duration::ZERO),
         };
         self.now = self.now.after(delay.min(timeout));
         if delay > timeout {
-            return Done::TimedOut;
+            return Said::Plain(Done::TimedOut);
         }
         let at = Timestamp(self.now.0 - i64::try_from(ago.as_millis()).unwrap());
         match self.kv.get(key) {
-            Some(kept) if kept.since <= at && at < kept.until => {
-                reply.clone_from(&kept.value);
-                Done::Replied(reply)
-            }
-            _ => Done::Absent,
+            Some(kept) if kept.since <= at && at < kept.until => Said::Replied(kept.value.clone()),
+            _ => Said::Plain(Done::Absent),
         }
     }
 
@@ -1161,13 +1257,8 @@ impl World {
         let _ = self.step(flight);
     }
 
-    fn ask<'r>(
-        &mut self,
-        name: String,
-        request: Request,
-        timeout: Duration,
-        reply: &'r mut Vec<u8>,
-    ) -> Done<'r> {
+    fn ask(&mut self, name: String, request: Request, timeout: Duration) -> Said {
+        self.heard = false;
         let ask = self
             .asks
             .pop_front()
@@ -1192,10 +1283,14 @@ impl World {
         let before = object.written.get();
         let served = serve(object, &message, self.now);
         object.fault.set(None);
-        if let Ok(Reply::Claim(claim @ Claim::Granted { .. })) = &served
-            && let Some((_, Request::Claim { entity, .. })) = self.asked.last()
-        {
-            self.granted.push((*entity, *claim));
+        if let (Ok(served), Some((_, request))) = (&served, self.asked.last()) {
+            note(
+                request,
+                served,
+                self.now,
+                &mut self.claims,
+                &mut self.settled,
+            );
         }
         let cost = Cost {
             read,
@@ -1203,15 +1298,16 @@ impl World {
         };
         self.now = self.now.after(delay.min(timeout));
         if delay > timeout {
-            return Done::TimedOut;
+            return Said::Plain(Done::TimedOut);
         }
         match (ask, served) {
-            (Ask::Fails(_), _) | (_, Err(_)) => Done::Failed,
-            (Ask::Garbled, _) => Done::Replied(&[9, 9, 9]),
+            (Ask::Fails(_), _) | (_, Err(_)) => Said::Plain(Done::Failed),
+            (Ask::Garbled, _) => Said::Replied(vec![9, 9, 9]),
             (_, Ok(served)) => {
-                *reply = served.pack(cost);
-                assert_eq!(Reply::unpack(reply), Ok((served, cost)));
-                Done::Replied(reply)
+                self.heard = true;
+                let reply = served.pack(cost);
+                assert_eq!(Reply::unpack(&reply), Ok((served, cost)));
+                Said::Replied(reply)
             }
         }
     }
@@ -1268,6 +1364,51 @@ pub(crate) fn inbound<'a>(body: &'a str, signature: &'a str) -> Inbound<'a> {
         traceparent: None,
         body: RawBody::new(body.as_bytes()),
     }
+}
+
+/// Notes what was said to claims, commits and releases.
+fn note(
+    request: &Request,
+    reply: &Reply,
+    at: Timestamp,
+    claims: &mut Vec<Claimed>,
+    settled: &mut Vec<Settling>,
+) {
+    let (entity, event, fence, receipt) = match request {
+        Request::ClaimIf(_, request) => return note(request, reply, at, claims, settled),
+        Request::Claim { entity, claim, .. } => {
+            if let Reply::Claim(said) = reply {
+                claims.push(Claimed {
+                    at,
+                    entity: *entity,
+                    request: *claim,
+                    claim: *said,
+                });
+            }
+            return;
+        }
+        Request::Commit {
+            entity,
+            event,
+            fence,
+            receipt,
+            ..
+        } => (*entity, *event, *fence, Some(*receipt)),
+        Request::Release {
+            entity,
+            event,
+            fence,
+        } => (*entity, *event, *fence, None),
+        _ => return,
+    };
+    settled.push(Settling {
+        at,
+        entity,
+        event,
+        fence,
+        receipt,
+        is_done: matches!(reply, Reply::Settled(Ok(()))),
+    });
 }
 
 /// What an object is asked.

@@ -889,6 +889,32 @@ fn during_a_change_of_shards_an_expectation_is_found_where_it_was_registered() {
 }
 
 #[test]
+fn what_a_worker_of_the_version_before_announced_again_is_deleted_with_it() {
+    let mut world = world();
+    // It has asked for the layout, and goes on by it.
+    world.registers("other");
+    let mut vars = vars();
+    set(&mut vars, "RXGATE.shards", json!(3));
+    set(&mut vars, "RXGATE.previous_shards", json!(4));
+    let after = gateway_with(&vars, bindings(&[DELIVERIES]));
+    let before = std::mem::replace(&mut world.gateway, after);
+    assert_eq!(world.registers("req-1").summary().0, 201);
+    let after = std::mem::replace(&mut world.gateway, before);
+    world.wait(MINUTE);
+    assert_eq!(world.registers("req-1").summary().0, 201);
+    world.gateway = after;
+    let gone = world.asks("DELETE", "?requestID=req-1", None);
+    assert_eq!(gone.summary(), (200, "expectation_deleted", None));
+    for method in ["DELETE", "GET"] {
+        let end = world.asks(method, "?requestID=req-1", None);
+        assert_eq!(end.summary(), (404, "expectation_unknown", None));
+    }
+    world.asks("DELETE", "?requestID=other", None);
+    world.wait(5 * HOUR);
+    assert_eq!(world.alarms(Alarm::Rings), 0);
+}
+
+#[test]
 fn the_cron_asks_every_object_and_says_how_many_are_overdue() {
     let mut world = world();
     for n in 0..10 {

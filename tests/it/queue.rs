@@ -178,6 +178,36 @@ fn a_new_event_into_a_customers_queue_costs_two_calls_two_rows_and_one_message()
 }
 
 #[test]
+fn who_hears_of_its_claim_when_no_time_is_left_sends_nothing_if_somebody_comes_again() {
+    for retries in [true, false] {
+        let mut settings = settings_of(Road::Customers);
+        if !retries {
+            set(&mut settings, "SOURCE_OSIGU.retry_policy", json!("unknown"));
+        }
+        let mut world = warm_with(&settings);
+        let event = body("evt_1", TYPE, "{\"dispensation_id\":\"dsp_1\"}");
+        let flight = world.begin(&event);
+        let performed = world.perform(flight).unwrap();
+        // Its isolate is stopped for longer than the lease. The sender comes again.
+        world.wait(LEASE);
+        assert_eq!(world.send(&event).summary(), ENQUEUED);
+        let Step::Next(flight) = world.hear(performed) else {
+            panic!("it ended")
+        };
+        let end = world.finish(flight);
+        if retries {
+            assert_eq!(end.summary(), (503, "enqueue_failed", Some(5)));
+            assert_eq!(end.record.release, Some("lease_lost"));
+            assert_eq!(world.waiting(CUSTOMERS), 1);
+        } else {
+            // Rather twice than never.
+            assert_eq!(world.waiting(CUSTOMERS), 2);
+        }
+        assert_eq!(world.send(&event).summary(), DUPLICATE);
+    }
+}
+
+#[test]
 fn an_event_in_our_queue_is_remembered_for_longer_than_any_message_of_it_can_be() {
     let mut world = warm(Road::Ours);
     world.send_event("evt_1", TYPE);

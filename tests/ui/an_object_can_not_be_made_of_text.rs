@@ -1,4 +1,4 @@
-// E0423
+// E0624
 fn main() {
-    let _ = rxgate::event::Object(Vec::new());
+    let _ = rxgate::event::Document::read("{}");
 }

@@ -34,7 +34,7 @@ export const temporary = () => mkdtempSync(join(tmpdir(), "rxgate-"));
 
 /// Starts workerd. `state` is the folder of the Durable Objects' storage: give the same one to open it again. `otherVars` starts a second Worker with those variables on the same
 /// objects, as for a while during every deploy; it is at `otherHook`. `platform`, of `startPlatform`, gives it KV, queues and rate limits: the same one after a kill has all that was in
-/// them; without one all Workers of a test file share one. `bundle: "entry"` is the entry's file, and those that it `imports`.
+/// them; without one all Workers of a test file share one. `bundle: "entry"` is the entry's file, and those that it `imports`. `output: "dropped"` is for a bench: nobody reads what is printed. `inspector`: a port for a debugger.
 export async function startWorkerd({
   vars,
   otherVars = undefined,
@@ -44,6 +44,8 @@ export async function startWorkerd({
   imports = [],
   state = temporary(),
   platform = bundle === "entry" ? undefined : "shared",
+  output: printed = "kept",
+  inspector = undefined,
 }) {
   if (platform === "shared") platform = await sharedPlatform();
   const port = await freePort();
@@ -53,10 +55,14 @@ export async function startWorkerd({
   const config = join(folder, "config.capnp");
   mkdirSync(state, { recursive: true });
   writeFileSync(config, capnp({ vars, otherVars, secrets, modules: modules(bundle, entry, imports), folder, state, port, otherPort, platform, doorPort }));
-  const child = spawn(WORKERD, ["serve", "--experimental", config], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(WORKERD, ["serve", "--experimental", ...(inspector ? [`--inspector-addr=127.0.0.1:${inspector}`] : []), config], { stdio: printed === "kept" ? ["ignore", "pipe", "pipe"] : "ignore" });
   let output = "";
-  child.stdout.on("data", (chunk) => (output += chunk));
-  child.stderr.on("data", (chunk) => (output += chunk));
+  child.stdout?.on("data", (chunk) => (output += chunk));
+  child.stderr?.on("data", (chunk) => (output += chunk));
+  // It doesn't outlive a test or a bench that broke off.
+  const end = () => child.kill("SIGKILL");
+  process.once("exit", end);
+  child.once("exit", () => process.off("exit", end));
   const exited = new Promise((resolve) => child.once("exit", resolve));
   const url = `http://127.0.0.1:${port}`;
   const worker = {
