@@ -60,10 +60,10 @@ impl<'a> Arbitrary<'a> for Any {
                 _ => Some((*u.choose(known)?).to_owned()),
             });
         }
-        let id = if u.ratio(1, 4)? {
-            String::arbitrary(u)?
-        } else {
-            "msg_1".to_owned()
+        let id = match u.int_in_range(0..=3)? {
+            0 => String::arbitrary(u)?,
+            1 => "msg.1|a:b_{c}".to_owned(),
+            _ => "msg_1".to_owned(),
         };
         let at = if u.ratio(1, 4)? {
             i64::arbitrary(u)?
