@@ -825,6 +825,24 @@ fn a_last_word_that_was_given_back_does_not_count_for_the_notice_nor_after_it() 
 }
 
 #[test]
+fn the_notice_overrules_last_words_and_not_what_came_of_a_receipt() {
+    let life = Life::Transfer;
+    let mut progress = Progress::default();
+    let mut received = |at| {
+        let told = progress.place(life, number(life, "RECEIVED"), Timestamp(at), 0);
+        if at == 9 {
+            let missing = number(life, CALLBACK_MISSING);
+            let notice = progress.take(life, missing, Timestamp(10), 0);
+            assert!(notice.overrules);
+        }
+        told
+    };
+    assert_eq!(received(9), Ordering::InOrder);
+    assert_eq!(received(5), Ordering::Superseded);
+    assert_eq!(received(10), Ordering::Late);
+}
+
+#[test]
 fn what_another_object_handed_over_is_handed_over() {
     let life = Life::Transfer;
     let mut theirs = Progress::default();

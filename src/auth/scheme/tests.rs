@@ -662,12 +662,16 @@ fn a_request_that_we_sign_is_authentic_to_us() {
     for case in golden() {
         let mut sent = Sent::of(&case);
         let form = sent.scheme.form().clone();
-        if form.algorithm() == Algorithm::Ed25519 {
-            continue; // The case has the public key alone.
-        }
+        // The case has the public key alone. This is its private one, of the script that made it.
+        let seed = "07".repeat(32);
+        let is_pair = form.algorithm() == Algorithm::Ed25519;
         let api_key = case["api_key"].as_str();
         let signer = Signer {
-            key: case["key"].as_str().unwrap(),
+            key: if is_pair {
+                &seed
+            } else {
+                case["key"].as_str().unwrap()
+            },
             api_key,
             id: "msg_1",
             at: Timestamp(sent.at * 1000),
@@ -693,6 +697,34 @@ fn a_request_that_we_sign_is_authentic_to_us() {
         let signs = case["strength"] == "signature";
         assert_eq!(changed.received(sent.at).is_err(), signs);
     }
+}
+
+#[cfg(feature = "js")]
+#[test]
+fn a_private_key_is_a_seed_or_a_pair_and_nothing_else() {
+    let settings = Settings {
+        algorithm: Some("ed25519"),
+        header: Some("x-sig"),
+        ..Settings::default()
+    };
+    let form = settings.compile().unwrap();
+    let sign = |bytes: usize| {
+        let key = "07".repeat(bytes);
+        let signer = Signer {
+            key: &key,
+            api_key: None,
+            id: "",
+            at: Timestamp(0),
+            method: "POST",
+            url: None,
+        };
+        form.sign(&signer, b"{}")
+    };
+    assert_eq!(sign(64), sign(32));
+    assert!(sign(32).is_ok());
+    let problem = Err(SignProblem::Key(KeyProblem::NotAPoint));
+    assert_eq!(sign(33), problem);
+    assert_eq!(sign(16), problem);
 }
 
 #[cfg(feature = "js")]
