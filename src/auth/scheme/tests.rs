@@ -871,3 +871,31 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn every_setting_has_its_place() {
+    for name in SETTINGS {
+        let mut settings = Settings::default();
+        *settings.slot(name).unwrap() = Some("x");
+        assert_ne!(settings, Settings::default(), "{name}");
+    }
+    assert_eq!(Settings::default().slot("secret"), None);
+}
+
+#[cfg(feature = "js")]
+#[test]
+fn a_door_says_what_it_asks_for() {
+    let path = key("a-token-in-a-path-0123456789");
+    let door = Door::new(&[path], None, Vec::new()).unwrap().unwrap();
+    assert!(door.has_path_tokens() && door.scheme().is_none());
+    let settings = Settings {
+        algorithm: Some("token"),
+        header: Some("x-token"),
+        ..Settings::default()
+    };
+    let header = scheme_of(settings, &[key("a-token-in-a-header-01234")]);
+    let door = Door::new(&[], Some(header), Vec::new()).unwrap().unwrap();
+    let scheme = door.scheme().unwrap();
+    assert!(!door.has_path_tokens());
+    assert_eq!(scheme.signature_header(), Some("x-token"));
+}
