@@ -92,7 +92,9 @@ impl<M: Mac> TimestampedHmac<M> {
         let stale = skew.unsigned_abs() > self.tolerance.as_secs();
         let accepted = match self.stale {
             Stale::Refuse => false,
-            Stale::Accept { horizon } => skew > 0 && skew.unsigned_abs() <= horizon.as_secs(),
+            Stale::Accept { horizon } => {
+                skew.is_positive() && skew.unsigned_abs() <= horizon.as_secs()
+            }
         };
         if stale && !accepted {
             return Err(SignatureRefusal::TimestampOutOfTolerance {

@@ -421,7 +421,7 @@ impl Progress {
         let aside = life
             .nodes()
             .get(usize::from(number))
-            .is_none_or(|node| node.follows | node.ended_by | node.never_after == 0);
+            .is_none_or(|node| [node.follows, node.ended_by, node.never_after] == [0; 3]);
         let over = round < self.round && life.has_rounds() && !aside;
         let effective = matches!(placed.ordering, Ordering::InOrder | Ordering::Early);
         Placed {

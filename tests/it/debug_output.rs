@@ -65,11 +65,13 @@ fn signing_keys_show_ids() {
 }
 
 #[test]
-fn a_raw_body_shows_its_length() {
+fn a_raw_body_shows_its_length_and_nothing_else() {
     assert_eq!(
         format!("{:?}", RawBody::new("López".as_bytes())),
         "RawBody(6 bytes)"
     );
+    assert!(RawBody::new(b"").is_empty());
+    assert!(!RawBody::new(b"x").is_empty());
 }
 
 #[test]

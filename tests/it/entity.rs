@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rxgate::entity::{
-    Agreed, Claim, ClaimRequest, Claimant, Condition, Cost, Entity, EntityKey, EventHash,
-    ExpectReply, ExpectRequest, Expected, Fence, LayoutRefused, LayoutRequest, LeaseLost,
-    MAX_HEAD_ENTRIES, MAX_LEASED, MAX_PAGES, Objects, Ordering, Page, Receipt, Reply, Request, Row,
-    Standing, Step, WireCorrupt, serve,
+    Agreed, CALLBACK_MISSING, Claim, ClaimRequest, Claimant, Condition, Cost, Entity, EntityKey,
+    EventHash, ExpectReply, ExpectRequest, Expected, Fence, LayoutRefused, LayoutRequest,
+    LeaseLost, MAX_HEAD_ENTRIES, MAX_LEASED, MAX_PAGES, Objects, Ordering, Page, Receipt, Reply,
+    Request, Row, Standing, Step, WireCorrupt, serve,
 };
 use rxgate::letters::{Count, Filter, Letter, LetterId, LetterReply, LetterRequest};
 use rxgate::time::Timestamp;
@@ -2258,4 +2258,98 @@ proptest! {
             prop_assert_eq!(Entity::load(rows), Ok(entity.clone()));
         }
     }
+}
+
+// ── the instant at which something ends ─────────────────────────────────────
+
+#[test]
+fn a_lease_can_be_committed_for_less_than_a_minute_after_it_lapsed() {
+    let end = START.after(LEASE).after(LATE);
+    for (at, settled) in [(Timestamp(end.0 - 1), Ok(true)), (end, Err(LeaseLost))] {
+        let mut entity = Entity::default();
+        let Claim::Granted { fence, .. } = entity.claim(&claim_of(1), START) else {
+            panic!("a new event is granted");
+        };
+        let done = entity.commit(event(1), fence, Receipt::Delivered, WINDOW, at);
+        assert_eq!(done, settled);
+    }
+}
+
+#[test]
+fn a_message_may_claim_as_soon_as_the_lease_of_another_has_lapsed() {
+    let store = Memory::default();
+    let sent = enqueue(&store, 1, START);
+    granted_to_message(&store, 1, sent, START);
+    let end = START.after(LEASE);
+    let just_before = claim(&store, message_claim(1, sent), Timestamp(end.0 - 1)).0;
+    let retry_after = Duration::from_millis(1);
+    assert_eq!(just_before, Claim::InFlight { retry_after });
+    granted_to_message(&store, 1, sent, end);
+}
+
+#[test]
+fn our_notice_waits_for_a_last_word_until_its_lease_lapses_and_no_longer() {
+    let life = rxgate::entity::Life::Transfer;
+    let of = |n, kind: &str| ClaimRequest {
+        step: Step {
+            life,
+            node: life.number(kind).unwrap(),
+            ..Step::default()
+        },
+        ..claim_of(n)
+    };
+    let mut entity = Entity::default();
+    entity.claim(&of(1, "CONFIRMED"), START);
+    let end = START.after(LEASE);
+    let notice = of(2, CALLBACK_MISSING);
+    let retry_after = Duration::from_millis(1);
+    assert_eq!(
+        entity.claim(&notice, Timestamp(end.0 - 1)),
+        Claim::InFlight { retry_after }
+    );
+    assert!(matches!(entity.claim(&notice, end), Claim::Granted { .. }));
+}
+
+#[test]
+fn an_event_without_a_rank_says_nothing_of_the_state() {
+    let step = Step {
+        state: 5,
+        at: START,
+        ..Step::default()
+    };
+    let request = ClaimRequest {
+        step,
+        ..claim_of(1)
+    };
+    let claim = Entity::default().claim(&request, START);
+    assert!(
+        matches!(claim, Claim::Granted { state: 0, .. }),
+        "{claim:?}"
+    );
+}
+
+#[test]
+fn of_an_event_that_two_objects_know_the_higher_fence_counts_and_others_stay() {
+    let done = |entity: &mut Entity, n, receipt, now| {
+        let Claim::Granted { fence, .. } = entity.claim(&claim_of(n), now) else {
+            panic!("event {n} is granted");
+        };
+        let done = entity.commit(event(n), fence, receipt, WINDOW, now);
+        assert_eq!(done, Ok(true));
+    };
+    let later = START.after(LEASE);
+    let (mut old, mut new) = (Entity::default(), Entity::default());
+    done(&mut old, 1, Receipt::Delivered, START);
+    done(&mut old, 2, Receipt::Delivered, START);
+    done(&mut new, 1, Receipt::DeadLettered, later);
+    assert!(!old.is_moved());
+    assert!(new.move_away(WINDOW, later));
+    assert!(new.is_moved());
+    let receipt_of = |entity: &mut Entity, n| match entity.claim(&claim_of(n), later) {
+        Claim::Duplicate { receipt, .. } => receipt,
+        other => panic!("{other:?}"),
+    };
+    old.merge(&new, later);
+    assert_eq!(receipt_of(&mut old, 1), Receipt::DeadLettered);
+    assert_eq!(receipt_of(&mut old, 2), Receipt::Delivered);
 }

@@ -463,6 +463,25 @@ fn registering_again_changes_nothing() {
 }
 
 #[test]
+fn what_was_met_when_it_falls_due_is_counted_and_gets_no_notice() {
+    let mut world = world();
+    for id in ["req-1", "req-2", "req-3"] {
+        world.registers(id);
+    }
+    world.callback("req-1", "CONFIRMED");
+    world.callback("req-2", "ERROR");
+    world.wait(4 * HOUR);
+    let now = world.now;
+    let due = world
+        .objects
+        .values()
+        .map(|object| overdue(object, now).unwrap());
+    let due = due.map(|due| (due.met, due.notices.len()));
+    let all = due.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+    assert_eq!(all, (2, 1));
+}
+
+#[test]
 fn what_is_announced_anew_while_its_notice_is_sent_is_waited_for() {
     let mut world = world();
     world.registers("req-1");

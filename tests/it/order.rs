@@ -239,6 +239,29 @@ fn every_interleaving_of_a_life_with_duplicates_is_told_apart_as_the_rules_have_
 }
 
 #[test]
+fn any_two_events_of_a_life_in_a_row_are_told_apart_as_the_rules_have_it() {
+    let lives = [
+        Life::Authorization,
+        Life::Dispense,
+        Life::Prescription,
+        Life::Settlement,
+    ];
+    for life in lives {
+        for (first, second) in life
+            .nodes()
+            .iter()
+            .flat_map(|a| life.nodes().iter().map(move |b| (a, b)))
+        {
+            let (first, second) = (sent(first.event_type, 1), sent(second.event_type, 1));
+            let mut progress = Progress::default();
+            assert_eq!(place(&mut progress, life, first), rule(first, &[]));
+            let told = place(&mut progress, life, second);
+            assert_eq!(told, rule(second, &[first]), "{first:?}, {second:?}");
+        }
+    }
+}
+
+#[test]
 fn a_created_never_looks_redeemable_after_its_voided() {
     for (life, events) in LIVES.into_iter().take(1) {
         for order in interleavings(events) {
@@ -822,6 +845,72 @@ fn a_last_word_that_was_given_back_does_not_count_for_the_notice_nor_after_it() 
             "{word}"
         );
     }
+}
+
+#[test]
+fn the_notice_overrules_last_words_and_not_what_came_of_a_receipt() {
+    let life = Life::Transfer;
+    let mut progress = Progress::default();
+    let mut received = |at| {
+        let told = progress.place(life, number(life, "RECEIVED"), Timestamp(at), 0);
+        if at == 9 {
+            let missing = number(life, CALLBACK_MISSING);
+            let notice = progress.take(life, missing, Timestamp(10), 0);
+            assert!(notice.overrules);
+        }
+        told
+    };
+    assert_eq!(received(9), Ordering::InOrder);
+    assert_eq!(received(5), Ordering::Superseded);
+    assert_eq!(received(10), Ordering::Late);
+}
+
+#[test]
+fn an_entity_that_is_handed_over_again_keeps_what_came_since() {
+    let life = Life::Authorization;
+    let mut before = Progress::default();
+    let created = sent("authorization.created", 1);
+    place(&mut before, life, created);
+    let mut progress = Progress::default();
+    progress.merge(&before);
+    place(&mut progress, life, sent("authorization.voided", 2));
+    progress.merge(&before);
+    assert_eq!(place(&mut progress, life, created), Ordering::Superseded);
+
+    let life = Life::OrderDelivery;
+    let mut before = Progress::default();
+    take(&mut before, life, "order-rejected");
+    let mut progress = Progress::default();
+    progress.merge(&before);
+    take(&mut progress, life, "order-accepted");
+    progress.merge(&before);
+    let rejected = number(life, "order-rejected");
+    assert_eq!(progress.round_of(life, rejected), 2);
+    // Of a round before nothing is taken over, and nothing of this one is lost.
+    take(&mut progress, life, "order-rejected");
+    take(&mut progress, life, "order-accepted");
+    progress.merge(&before);
+    let shipped = take(&mut progress, life, "order-shipped");
+    assert_eq!((shipped.ordering, shipped.round), (Ordering::InOrder, 2));
+}
+
+#[test]
+fn after_our_notice_only_what_another_object_handed_over_is_taken_over() {
+    let life = Life::Transfer;
+    let missing = number(life, CALLBACK_MISSING);
+    let mut before = Progress::default();
+    take(&mut before, life, "CONFIRMED");
+    let mut progress = Progress::default();
+    take(&mut progress, life, CALLBACK_MISSING);
+    progress.merge_settled(&before);
+    assert!(!progress.has_ended(life, missing));
+    before.settle(number(life, "CONFIRMED"));
+    progress.merge_settled(&before);
+    assert!(progress.has_ended(life, missing));
+    let again = take(&mut progress, life, "CONFIRMED");
+    assert_eq!(again.ordering, Ordering::Late);
+    let other = take(&mut progress, life, "ERROR");
+    assert_eq!(other.ordering, Ordering::Superseded);
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub(in crate::auth) fn hex_into(text: &str, room: &mut [u8]) -> Option<usize> {
         return None;
     }
     for (byte, [high, low]) in room.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
+        *byte = digit(*high)? * 16 + digit(*low)?;
     }
     Some(pairs.len())
 }

@@ -12,7 +12,7 @@ use super::{MAX_ID_BYTES, MAX_TIMESTAMP_DIGITS};
 use crate::bytes::header_name;
 
 /// Longer names of headers, and longer prefixes, are faults.
-const MAX_NAME_BYTES: usize = 64;
+pub(super) const MAX_NAME_BYTES: usize = 64;
 
 /// The settings of a scheme, as text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -237,7 +237,9 @@ impl Scheme {
         }
         let skew_seconds = skew / per_second;
         match self.stale {
-            Stale::Accept { horizon } if skew > 0 && within(horizon) => Ok(Some(skew_seconds)),
+            Stale::Accept { horizon } if skew.is_positive() && within(horizon) => {
+                Ok(Some(skew_seconds))
+            }
             _ => Err(SignatureRefusal::TimestampOutOfTolerance {
                 skew: skew_seconds,
                 key: key.clone(),

@@ -247,6 +247,17 @@ mod tests {
         assert_eq!(fault(&"x".repeat(257)), TemplateFault::TooLong);
     }
 
+    #[test]
+    fn a_template_may_be_as_long_and_have_as_many_parts_as_its_limits_say() {
+        let all = "a{method}b{url}c{timestamp}d{id}e{body}f";
+        let template = Template::parse(all).unwrap();
+        assert_eq!(template.0.len(), MAX_TEMPLATE_PARTS);
+        let padding = "x".repeat(MAX_TEMPLATE_BYTES - "{body}".len());
+        assert!(Template::parse(&format!("{padding}{{body}}")).is_ok());
+        let longer = format!("{padding}x{{body}}");
+        assert_eq!(Template::parse(&longer), Err(TemplateFault::TooLong));
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_it_panic_and_what_it_takes_covers_the_body(text in "([{}]|[{]body[}]|[{]id[}]|[{]url[}]|[{]timestamp[}]|é|\\PC){0,40}") {

@@ -7,7 +7,7 @@ use sha2::Sha512;
 
 use super::algorithm::{Ed25519Key, HmacKey, Verifier};
 use super::*;
-use crate::auth::HmacSha256;
+use crate::auth::{Authentication, HmacSha256};
 use crate::provider::preset::{PRESETS, preset};
 
 fn cases(json: &'static str) -> Vec<Value> {
@@ -570,6 +570,281 @@ fn nothing_of_a_key_shows_in_debug() {
     for case in golden() {
         let debug = format!("{:?}", Sent::of(&case).scheme);
         assert!(!debug.contains(case["key"].as_str().unwrap()), "{debug}");
+        let has_api_key = case["api_key"].is_string();
+        assert_eq!(debug.contains("api_key: Some(Token(..))"), has_api_key);
+        assert!(debug.contains("(\"first\", None)"), "{debug}");
+    }
+    let path = key("a-token-in-a-path-0123456789");
+    let door = Door::new(&[path], None, Vec::new()).unwrap().unwrap();
+    assert_eq!(
+        format!("{door:?}"),
+        r#"Door { paths: Some(["first"]), header: None, networks: [] }"#
+    );
+}
+
+// ── what a source is asked ──
+
+fn preset_of(name: &str) -> Sent {
+    let all = golden();
+    Sent::of(all.iter().find(|case| case["preset"] == name).unwrap())
+}
+
+fn scheme_of(settings: Settings<'_>, keys: &[KeyText<'_>]) -> Scheme {
+    let form = settings.compile().unwrap();
+    Scheme::new(form, keys, TOLERANCE, Stale::Refuse).unwrap()
+}
+
+/// What is passed on of a request, by name.
+fn passed_on(sent: &Sent) -> Vec<String> {
+    let scheme = &sent.scheme;
+    let more: Vec<Option<&str>> = scheme.more_headers().map(|n| sent.header(n)).collect();
+    let head = Head {
+        path: None,
+        address: None,
+        method: "POST",
+        url: None,
+        signature: scheme.signature_header().and_then(|n| sent.header(n)),
+        more: &more,
+    };
+    let authentication = Authentication::Configured(Box::new(scheme.clone()));
+    let headers = authentication.to_pass_on(&head);
+    for (name, value) in &headers {
+        assert_eq!(sent.header(name), Some(*value));
+    }
+    headers.iter().map(|(name, _)| (*name).to_owned()).collect()
+}
+
+#[test]
+fn an_origin_gets_the_headers_that_prove_something_and_never_a_secret() {
+    let told = |sent: &Sent| {
+        sent.scheme
+            .form()
+            .headers_to_pass_on()
+            .map(str::to_owned)
+            .collect()
+    };
+    for (name, headers) in [
+        ("github", &["x-hub-signature-256"][..]),
+        ("slack", &["x-slack-signature", "x-slack-request-timestamp"]),
+        ("osigu-prescription-notifications", &["x-signature"]),
+    ] {
+        let sent = preset_of(name);
+        assert_eq!(passed_on(&sent), headers, "{name}");
+        let told: Vec<String> = told(&sent);
+        assert_eq!(told, headers, "{name}");
+        let has_api_key = name == "osigu-prescription-notifications";
+        assert_eq!(sent.scheme.form().has_api_key(), has_api_key);
+    }
+    for case in golden() {
+        let sent = Sent::of(&case);
+        if case["strength"] == "token" {
+            assert_eq!(passed_on(&sent), [""; 0], "{}", case["name"]);
+            let told: Vec<String> = told(&sent);
+            assert_eq!(told, [""; 0], "{}", case["name"]);
+        }
+    }
+}
+
+#[test]
+fn the_url_is_read_where_the_signature_covers_it_and_nowhere_else() {
+    for case in golden() {
+        let covers = case["scheme"]["signed"].as_str();
+        let covers = covers.is_some_and(|signed| signed.contains("{url}"));
+        let scheme = Sent::of(&case).scheme;
+        let authentication = Authentication::Configured(Box::new(scheme));
+        assert_eq!(authentication.reads_url(), covers, "{}", case["name"]);
+    }
+}
+
+#[cfg(feature = "js")]
+#[test]
+fn a_request_that_we_sign_is_authentic_to_us() {
+    for case in golden() {
+        let mut sent = Sent::of(&case);
+        let form = sent.scheme.form().clone();
+        // The case has the public key alone. This is its private one, of the script that made it.
+        let seed = "07".repeat(32);
+        let is_pair = form.algorithm() == Algorithm::Ed25519;
+        let api_key = case["api_key"].as_str();
+        let signer = Signer {
+            key: if is_pair {
+                &seed
+            } else {
+                case["key"].as_str().unwrap()
+            },
+            api_key,
+            id: "msg_1",
+            at: Timestamp(sent.at * 1000),
+            method: "POST",
+            url: sent.url.as_deref(),
+        };
+        let headers = form.sign(&signer, &sent.body).unwrap();
+        let read = form.headers().count();
+        assert_eq!(headers.len(), read, "{}", case["name"]);
+        let shown = format!("{signer:?}");
+        assert_eq!(
+            shown,
+            "Signer { id: \"msg_1\", at: Timestamp(1795000000000), .. }"
+        );
+        sent.headers = headers;
+        let proof = sent.received(sent.at).unwrap();
+        assert_eq!(proof.key, KeyId::new("first"), "{}", case["name"]);
+        if form.has_time() {
+            assert_eq!(proof.signed_at, Some(Timestamp(sent.at * 1000)));
+        }
+        let mut changed = sent.clone();
+        changed.body.push(b' ');
+        let signs = case["strength"] == "signature";
+        assert_eq!(changed.received(sent.at).is_err(), signs);
+    }
+}
+
+#[cfg(feature = "js")]
+#[test]
+fn a_private_key_is_a_seed_or_a_pair_and_nothing_else() {
+    let settings = Settings {
+        algorithm: Some("ed25519"),
+        header: Some("x-sig"),
+        ..Settings::default()
+    };
+    let form = settings.compile().unwrap();
+    let sign = |bytes: usize| {
+        let key = "07".repeat(bytes);
+        let signer = Signer {
+            key: &key,
+            api_key: None,
+            id: "",
+            at: Timestamp(0),
+            method: "POST",
+            url: None,
+        };
+        form.sign(&signer, b"{}")
+    };
+    assert_eq!(sign(64), sign(32));
+    assert!(sign(32).is_ok());
+    let problem = Err(SignProblem::Key(KeyProblem::NotAPoint));
+    assert_eq!(sign(33), problem);
+    assert_eq!(sign(16), problem);
+}
+
+#[cfg(feature = "js")]
+#[test]
+fn what_cant_be_signed_says_why() {
+    let signer = Signer {
+        key: "short",
+        api_key: None,
+        id: "two words",
+        at: Timestamp(0),
+        method: "POST",
+        url: None,
+    };
+    let problem = |name: &str| {
+        let form = preset_of(name).scheme.form().clone();
+        form.sign(&signer, b"{}").unwrap_err().to_string()
+    };
+    assert_eq!(
+        problem("svix"),
+        "id: isn't 1 to 256 printable characters that the scheme can carry"
+    );
+    let settings = Settings {
+        algorithm: Some("hmac-sha256"),
+        header: Some("x-sig"),
+        signed: Some("{url}{body}"),
+        ..Settings::default()
+    };
+    let form = settings.compile().unwrap();
+    assert_eq!(
+        form.sign(&signer, b"{}").unwrap_err().to_string(),
+        "url: is missing: the signature covers it"
+    );
+}
+
+#[test]
+fn a_key_of_sixteen_bytes_is_long_enough() {
+    let settings = Settings {
+        algorithm: Some("hmac-sha256"),
+        header: Some("x-sig"),
+        ..Settings::default()
+    };
+    scheme_of(settings, &[key("0123456789abcdef")]);
+}
+
+#[test]
+fn an_unsigned_source_is_open_while_all_that_it_asks_for_has_a_key_that_holds() {
+    let until = |text, at| KeyText {
+        not_after: Some(Timestamp(at)),
+        ..key(text)
+    };
+    let token = "a-token-in-a-path-0123456789";
+    let header = |at| {
+        let settings = Settings {
+            algorithm: Some("token"),
+            header: Some("x-token"),
+            ..Settings::default()
+        };
+        scheme_of(settings, &[until("a-token-in-a-header-01234", at)])
+    };
+    let usable = |path: i64, head: i64, now: i64| {
+        let paths = [until(token, path)];
+        let door = Door::new(&paths, Some(header(head)), Vec::new());
+        let source = Authentication::Unsigned(Box::new(door.unwrap().unwrap()));
+        assert_eq!(source.signature_header(), Some("x-token"));
+        source.any_usable(Timestamp(now))
+    };
+    assert!(usable(5, 5, 5));
+    assert!(!usable(5, 9, 6));
+    assert!(!usable(9, 5, 6));
+    assert!(!usable(5, 5, 6));
+    let network = Network::parse("203.0.113.0/24").unwrap();
+    let door = Door::new(&[], None, vec![network]).unwrap().unwrap();
+    let source = Authentication::Unsigned(Box::new(door));
+    assert_eq!(source.signature_header(), None);
+    assert!(source.any_usable(Timestamp(0)));
+    assert!(source.allows(Some("203.0.113.9")));
+    assert!(!source.allows(Some("203.0.114.9")));
+    assert!(!source.allows(None));
+    let signs = Authentication::Configured(Box::new(preset_of("github").scheme));
+    assert!(signs.allows(None));
+}
+
+#[test]
+fn a_keyring_of_each_algorithm_knows_whether_a_key_holds() {
+    for case in golden() {
+        let mut text = key(case["key"].as_str().unwrap());
+        text.not_after = Some(Timestamp(5));
+        let scheme = Scheme::new(form_of(&case), &[text], TOLERANCE, Stale::Refuse).unwrap();
+        assert!(scheme.any_usable(Timestamp(5)), "{}", case["name"]);
+        assert!(!scheme.any_usable(Timestamp(6)), "{}", case["name"]);
+    }
+}
+
+#[test]
+fn a_prefix_has_its_longest_length_and_a_separator_is_one_ascii_character() {
+    use super::form::MAX_NAME_BYTES;
+    let long = |bytes: usize| "p".repeat(bytes);
+    let of = |name: &str, text: &str| {
+        let mut settings = Settings {
+            algorithm: Some("hmac-sha256"),
+            header: Some("x-sig"),
+            ..Settings::default()
+        };
+        *settings.slot(name).unwrap() = Some(text);
+        settings.compile().map(|_| ()).is_ok()
+    };
+    assert!(of("prefix", &long(MAX_NAME_BYTES)));
+    assert!(!of("prefix", &long(MAX_NAME_BYTES + 1)));
+    assert!(of("separator", ";"));
+    for wrong in ["é", "a", "7", ";;", ""] {
+        assert!(!of("separator", wrong), "{wrong}");
+    }
+}
+
+#[test]
+fn what_covers_nothing_has_no_settings_of_what_is_covered() {
+    for algorithm in ["basic", "none"] {
+        let problem = format!("doesn't go with algorithm = \"{algorithm}\"");
+        let settings = serde_json::json!({ "algorithm": algorithm, "prefix": "Bearer " });
+        faults(&settings, &[("prefix", &problem)]);
     }
 }
 
@@ -656,4 +931,32 @@ fn a_list_whose_elements_can_not_be_told_apart_is_a_fault() {
     sound(&list(&[("encoding", "base64"), ("timestamp_prefix", "t=")]));
     let settings = list(&[("encoding", "base64"), ("timestamp_prefix", "t")]);
     faults(&settings, &[("timestamp_prefix", both)]);
+}
+
+#[test]
+fn every_setting_has_its_place() {
+    for name in SETTINGS {
+        let mut settings = Settings::default();
+        *settings.slot(name).unwrap() = Some("x");
+        assert_ne!(settings, Settings::default(), "{name}");
+    }
+    assert_eq!(Settings::default().slot("secret"), None);
+}
+
+#[cfg(feature = "js")]
+#[test]
+fn a_door_says_what_it_asks_for() {
+    let path = key("a-token-in-a-path-0123456789");
+    let door = Door::new(&[path], None, Vec::new()).unwrap().unwrap();
+    assert!(door.has_path_tokens() && door.scheme().is_none());
+    let settings = Settings {
+        algorithm: Some("token"),
+        header: Some("x-token"),
+        ..Settings::default()
+    };
+    let header = scheme_of(settings, &[key("a-token-in-a-header-01234")]);
+    let door = Door::new(&[], Some(header), Vec::new()).unwrap().unwrap();
+    let scheme = door.scheme().unwrap();
+    assert!(!door.has_path_tokens());
+    assert_eq!(scheme.signature_header(), Some("x-token"));
 }
