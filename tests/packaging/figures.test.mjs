@@ -7,7 +7,7 @@ import { before, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { OSIGU_SOURCE, osiguRequest, project, run } from "./pack.mjs";
 
-// The target is 150 KiB after gzip -9, and isn't reached: it is at 209 KiB. What is held here is that it doesn't grow unnoticed.
+// The target is 150 KiB after gzip -9, and isn't reached: it is at 212 KiB. What is held here is that it doesn't grow unnoticed.
 const WASM_GZIP_BYTES = 215 * 1024;
 const INSTANTIATION_MS = 10;
 const RSS_GROWTH_BYTES = 20 * 1024 * 1024;
