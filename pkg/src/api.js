@@ -191,25 +191,19 @@ export const incomplete = () => ({ ok: false, code: "body_incomplete", status: 5
 function event({ said, refused }) {
   if (refused) return refused;
   const [webhookId, keyId, signedAt, answer] = said.head.split("\n");
-  return new Verified(said.body, webhookId, keyId, signedAt, answer);
-}
-
-/** What came of a request that is the sender's. The event is made of its text when it is first asked for: who hands the text on doesn't pay for it. */
-class Verified {
-  #event;
-  ok = true;
-
-  constructor(json, webhookId, keyId, signedAt, answer) {
-    this.json = json;
-    this.webhookId = webhookId;
-    this.keyId = keyId;
-    this.signedAt = signedAt === "" ? undefined : new Date(Number(signedAt));
-    this.answer = answer === "" ? '{"code":"received"}' : answer;
-  }
-
-  get event() {
-    return (this.#event ??= JSON.parse(this.json));
-  }
+  let read;
+  return {
+    ok: true,
+    // Made of its text when it is first asked for: who hands the text on doesn't pay for it.
+    get event() {
+      return (read ??= JSON.parse(said.body));
+    },
+    json: said.body,
+    webhookId,
+    keyId,
+    signedAt: signedAt === "" ? undefined : new Date(Number(signedAt)),
+    answer: answer === "" ? '{"code":"received"}' : answer,
+  };
 }
 
 /** The event of a request, if the request is the sender's and an event; or why not. */

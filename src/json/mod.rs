@@ -226,7 +226,7 @@ impl<'i, 'a> Iterator for Elements<'i, 'a> {
     }
 }
 
-/// A value as it was sent. It is written as it stands, by [`to_vec`] and its like.
+/// A value as it was sent. It is written as it stands, by our own writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raw<'a>(&'a str);
 
