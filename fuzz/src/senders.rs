@@ -424,10 +424,10 @@ fn check_canaries(source: &PackageSource, provider: Provider, node: Option<&Node
         }
         // What stands in a value is of the value's class.
         let ends = path.match_indices(['.', '[']).map(|(end, _)| end);
-        let around = ends
+        let mut around = ends
             .chain([path.len()])
             .filter_map(|end| classes.get(&path[..end]));
-        let class = around.last().copied().unwrap_or(Class::Unknown);
+        let class = around.next_back().copied().unwrap_or(Class::Unknown);
         phi.actions().of(class) == Action::Pass
     };
     if marked.iter().copied().any(|leaf| passes(&leaf)) {
