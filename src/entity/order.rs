@@ -190,7 +190,7 @@ const fn node(
 #[rustfmt::skip]
 const AUTHORIZATION: [Node; 4] = [
     node("authorization.created",  1, 0,    1 << 3, 1 << 1),
-    node("authorization.rejected", 1, 0,    1 << 3, 1 << 0),
+    node("authorization.rejected", 1, 0,    1 << 3, 1),
     node("authorization.updated",  2, 1,    1 << 3, 1 << 1),
     node("authorization.voided",   3, 1,    0,      1 << 1),
 ];
@@ -214,8 +214,8 @@ const PRESCRIPTION: [Node; 3] = [
 #[rustfmt::skip]
 const SETTLEMENT: [Node; 3] = [
     node("settlement.paid",               1, 0, 0, 1 << 1 | 1 << 2),
-    node("settlement.rejected",           1, 0, 0, 1 << 0 | 1 << 2),
-    node("settlement.partially_accepted", 1, 0, 0, 1 << 0 | 1 << 1),
+    node("settlement.rejected",           1, 0, 0, 1 | 1 << 2),
+    node("settlement.partially_accepted", 1, 0, 0, 1 | 1 << 1),
 ];
 
 // The numbers of the nodes of an order that other nodes look at.
