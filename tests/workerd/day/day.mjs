@@ -278,7 +278,7 @@ async function account({ worker, platform, log, lines, sent, forged, refused, ki
     const taken = of.filter(({ status }) => status === 200);
     const inQueue = (enqueued.get(entry.id) ?? 0) + (enqueued.get(webhookId) ?? 0);
     const isLetter = letters.has(webhookId);
-    if (isLetter !== isDead(entry)) wrong.push(`${entry.kind} ${entry.source} ${entry.id} is ${isLetter ? "a" : "no"} dead letter`);
+    if (isLetter !== isDead(entry)) wrong.push(`${entry.kind} ${entry.source} ${entry.id} is ${isLetter ? `a dead letter: ${letters.get(webhookId)}` : "no dead letter"}`);
     if (isLetter && (taken.length > 0 || inQueue > 0)) wrong.push(`${entry.kind} ${entry.source} ${entry.id} is a dead letter, and somebody has it`);
     if (isLetter) counts.dead_lettered += 1;
     else if (taken.length > 0) counts.delivered += 1;
@@ -315,14 +315,14 @@ async function account({ worker, platform, log, lines, sent, forged, refused, ki
 
 /// The `webhook_id` of all that are kept, page by page.
 async function deadLetters(worker) {
-  const found = new Set();
+  const found = new Map();
   let cursor = null;
   do {
     const query = new URLSearchParams({ limit: "100", ...(cursor && { cursor }) });
     const response = await fetch(`${worker.url}/v1/dead-letters?${query}`, { headers: { authorization: `Bearer ${ADMIN_KEY}` } });
     const page = await response.json();
     assert.equal(response.status, 200, JSON.stringify(page));
-    for (const letter of page.dead_letters) found.add(letter.webhook_id);
+    for (const letter of page.dead_letters) found.set(letter.webhook_id, letter.reason);
     cursor = page.cursor;
   } while (cursor);
   return found;
