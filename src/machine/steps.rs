@@ -746,24 +746,45 @@ impl Facts {
         frame: &[u8],
         now: Timestamp,
     ) -> (Machine, Effect) {
-        // The platform moves deliveries to the dead letters, too.
         let open = |what| prepare::open_parcel(gateway, &[what], frame);
-        let opened = match role {
-            Role::Deliver => open(Sealed::Delivery),
-            Role::Keep => open(Sealed::Letter).or_else(|| {
-                let (mut parcel, opened) = open(Sealed::Delivery)?;
-                // What it was a dead letter for before, if it was, isn't what it is one for now.
-                parcel.label.reason = None;
-                Some((parcel, opened))
-            }),
-        };
-        let Some((parcel, opened)) = opened else {
-            return self.unreadable(gateway, role, Some(frame), now);
-        };
-        if role == Role::Keep {
+        if role == Role::Keep
+            && let Some((parcel, _)) = open(Sealed::Letter)
+        {
             return self.keep(gateway, Some(&parcel), frame_message(frame), now);
         }
-        self.deliver_opened(gateway, parcel, &opened, now)
+        match (open(Sealed::Delivery), role) {
+            (Some((parcel, opened)), Role::Deliver) => {
+                self.deliver_opened(gateway, parcel, &opened, now)
+            }
+            (Some((parcel, opened)), Role::Keep) => {
+                self.undelivered(gateway, parcel, &opened, frame, now)
+            }
+            (None, _) => self.unreadable(gateway, role, Some(frame), now),
+        }
+    }
+
+    /// A delivery among the dead letters: the platform moved it there, or it was given up without a claim. Another message of the same event may have been delivered meanwhile, so it is
+    /// claimed before it becomes a letter. Without a source there is nothing to claim by: then it is kept as it is.
+    fn undelivered(
+        mut self,
+        gateway: &Gateway,
+        mut parcel: Parcel,
+        opened: &Opened,
+        frame: &[u8],
+        now: Timestamp,
+    ) -> (Machine, Effect) {
+        let pending = parcel.verified(opened).and_then(|verified| {
+            prepare::message(gateway, &verified, parcel.clone(), &mut self).ok()
+        });
+        let Some(mut pending) = pending else {
+            // What it was a dead letter for before, if it was, isn't what it is one for now.
+            parcel.label.reason = None;
+            return self.keep(gateway, Some(&parcel), frame_message(frame), now);
+        };
+        if pending.goods.reason().is_none() {
+            pending.goods = Goods::Letter(Reason::AttemptsUsedUp);
+        }
+        self.start(gateway, Box::new(pending), now)
     }
 
     pub(super) fn deliver_opened(
