@@ -326,6 +326,7 @@ impl Facts {
                     receipt: Receipt::Enqueued,
                     outcome: Outcome::Enqueued,
                     otherwise,
+                    knows: None,
                 };
                 self.ship(gateway, shipment, Sealed::Event, now)
             }
@@ -489,6 +490,7 @@ impl Facts {
             receipt: Receipt::Queued,
             outcome: Outcome::Enqueued,
             otherwise,
+            knows: None,
         };
         self.ship(gateway, shipment, Sealed::Delivery, now)
     }
@@ -512,6 +514,8 @@ impl Facts {
             // It is a dead letter already, and stays one.
             return self.release(gateway, hold, Outcome::DeliveryFailed, None, now);
         }
+        let learnt = self.message.as_ref().is_some_and(|it| it.learnt_round);
+        let knows = (learnt && has_own_queue(gateway)).then(|| Box::new(parcel.clone()));
         parcel.label.reason = Some(reason);
         let (receipt, outcome) = match reason {
             Reason::WithheldSuperseded => (Receipt::Withheld, Outcome::Withheld),
@@ -530,6 +534,7 @@ impl Facts {
             receipt,
             outcome,
             otherwise: Otherwise::Release(Outcome::DeadLetterFailed, None),
+            knows,
         };
         self.ship(gateway, shipment, Sealed::Letter, now)
     }
@@ -603,6 +608,13 @@ impl Facts {
         shipment: Shipment,
         now: Timestamp,
     ) -> (Machine, Effect) {
+        if let Some(parcel) = shipment.knows {
+            let Shipment {
+                hold, otherwise, ..
+            } = shipment;
+            let delay = otherwise.delay();
+            return self.enqueue_parcel(gateway, hold, *parcel, delay, otherwise, now);
+        }
         self.otherwise(gateway, shipment.hold, shipment.otherwise, now)
     }
 
@@ -955,6 +967,7 @@ impl Facts {
             receipt: Receipt::DeadLettered,
             outcome: settled,
             otherwise: Otherwise::Release(outcome, None),
+            knows: None,
         };
         self.send(shipment, now)
     }
