@@ -776,7 +776,7 @@ impl Facts {
     }
 
     /// A delivery among the dead letters: the platform moved it there, or it was given up without a claim. Another message of the same event may have been delivered meanwhile, so it is
-    /// claimed before it becomes a letter. Without a source there is nothing to claim by: then it is kept as it is.
+    /// claimed before it becomes a letter. Without a source there is nothing to claim by: then it is kept as it is; a faulty one may be mended first.
     fn undelivered(
         mut self,
         gateway: &Gateway,
@@ -785,10 +785,16 @@ impl Facts {
         frame: &[u8],
         now: Timestamp,
     ) -> (Machine, Effect) {
-        let pending = parcel.verified(opened).and_then(|verified| {
-            prepare::message(gateway, &verified, parcel.clone(), &mut self).ok()
-        });
-        let Some(mut pending) = pending else {
+        let pending = parcel
+            .verified(opened)
+            .map(|verified| prepare::message(gateway, &verified, parcel.clone(), &mut self));
+        let is_last = |it: &Self| it.message.as_ref().is_none_or(|it| it.is_exhausted(now));
+        if let Some(Err(outcome @ Outcome::SourceMisconfigured)) = pending
+            && !is_last(&self)
+        {
+            return self.end(gateway, outcome, None, now);
+        }
+        let Some(Ok(mut pending)) = pending else {
             // What it was a dead letter for before, if it was, isn't what it is one for now.
             parcel.label.reason = None;
             return self.keep(gateway, Some(&parcel), frame_message(frame), now);

@@ -8,7 +8,7 @@ use rxgate::delivery::{MAX_ATTEMPTS, webhook_id};
 use rxgate::effect::Verdict;
 use rxgate::entity::event_digest;
 use rxgate::letters::{LETTERS_OBJECT, Letter, LetterId, TOMBSTONE};
-use rxgate::machine::LEASE;
+use rxgate::machine::{Gateway, LEASE};
 use rxgate::parcel::{Nonce, Reason};
 use serde_json::{Value, json};
 
@@ -304,6 +304,35 @@ fn a_moved_delivery_is_claimed_first_and_kept_as_it_is_only_if_it_has_no_source(
     let letters = world.letters();
     let code = letters[0].code.as_str();
     assert_eq!((letters.len(), code), (1, "attempts_used_up"));
+}
+
+#[test]
+fn a_moved_delivery_waits_for_a_faulty_source_to_be_mended() {
+    let mut settings = operated();
+    set(&mut settings, "DESTINATION_ORIGIN.delivery", json!("queue"));
+    let mut world = World::bound(&settings, &[DELIVERIES]);
+    world.send_event("evt_1", TYPE);
+    let mut moved = world.take(DELIVERIES);
+    // Another message of it is delivered while this one is given up.
+    assert_eq!(world.attempt(&moved).summary(), ACK_DELIVERED);
+    moved.queue = DEAD_LETTERS.to_owned();
+    let faulty = |world: &World| {
+        let mut config = world.gateway.config().clone();
+        let source = config.sources.get_mut("osigu").unwrap();
+        *source = None;
+        Gateway::new(config, &[0x5A; 32])
+    };
+    world.gateway = faulty(&world);
+    let settled = world.attempt(&moved);
+    assert_eq!(settled.record.code, "source_misconfigured");
+    world.wait(settled.delay());
+    world.gateway = gateway_with(&settings, bindings(&[DELIVERIES]));
+    assert_eq!(world.attempt_nth(&moved, 2).summary(), ACK_DUPLICATE);
+    assert_eq!(world.letters().len(), 0);
+    // It isn't waited for without end.
+    world.gateway = faulty(&world);
+    assert_eq!(world.attempt_nth(&moved, MAX_ATTEMPTS).summary(), KEPT);
+    assert_eq!(world.letters()[0].code, "attempts_used_up");
 }
 
 #[test]
