@@ -304,7 +304,7 @@ export const MUTATIONS = [
   {
     name: "what was moved to the dead letters is kept without a claim",
     file: "src/machine/steps.rs",
-    from: "        let Some(mut pending) = pending else {",
-    to: "        let Some(mut pending) = pending.filter(|_| false) else {",
+    from: "        let Some(Ok(mut pending)) = pending else {",
+    to: "        let Some(Ok(mut pending)) = pending.filter(|_| false) else {",
   },
 ];
