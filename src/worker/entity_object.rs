@@ -3,7 +3,6 @@
 #![expect(unreachable_pub, reason = "wasm-bindgen exports what is pub")]
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -69,45 +68,52 @@ extern "C" {
 
 /// What most messages and rows have room in.
 const ROOM_BYTES: usize = 4096;
-/// Of all objects of this instance, so many rows are held at least, and twice as many at most. Each is some 100 bytes, and 3 KiB at most.
-const HELD: usize = 256;
+/// Places for rows that are held, of all objects of this instance. Each row is some 100 bytes, and 3 KiB at most.
+const MAX_HELD: usize = 512;
 
 thread_local! {
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static ROWS: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static REPLY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static ROWS_HELD: RefCell<Held> = RefCell::default();
+    static HELD: RefCell<Held> = const { RefCell::new(Held(Vec::new())) };
 }
 
 /// Heads as they are stored, so that a commit needn't read what its claim wrote. An object is the only one that writes its rows, and it is gone, with its number, if a write fails.
-#[derive(Default)]
-struct Held {
-    new: BTreeMap<(u32, EntityKey), Vec<u8>>,
-    /// Forgotten when there are enough new ones.
-    old: BTreeMap<(u32, EntityKey), Vec<u8>>,
-}
+///
+/// An entity has one place, by its key, which is a hash. Who comes later has it.
+struct Held(Vec<Option<(u32, EntityKey, Vec<u8>)>>);
 
 impl Held {
-    fn get(&self, object: u32, entity: EntityKey) -> Option<Vec<u8>> {
-        let key = (object, entity);
-        self.new.get(&key).or_else(|| self.old.get(&key)).cloned()
+    fn place(&mut self, entity: EntityKey) -> Option<&mut Option<(u32, EntityKey, Vec<u8>)>> {
+        self.0.resize(MAX_HELD, None);
+        let [.., high, low] = entity.0;
+        let place = usize::from(u16::from_be_bytes([high, low]));
+        self.0.get_mut(place % MAX_HELD)
     }
 
-    fn forget(&mut self, object: u32, entity: EntityKey) {
-        self.new.remove(&(object, entity));
-        self.old.remove(&(object, entity));
-    }
-
-    fn forget_all(&mut self, object: u32) {
-        self.new.retain(|(of, _), _| *of != object);
-        self.old.retain(|(of, _), _| *of != object);
+    fn get(&mut self, object: u32, entity: EntityKey) -> Option<Vec<u8>> {
+        match self.place(entity) {
+            Some(Some((of, key, head))) if (*of, *key) == (object, entity) => Some(head.clone()),
+            _ => None,
+        }
     }
 
     fn put(&mut self, object: u32, entity: EntityKey, head: Vec<u8>) {
-        if self.new.len() >= HELD {
-            self.old = std::mem::take(&mut self.new);
+        if let Some(place) = self.place(entity) {
+            *place = Some((object, entity, head));
         }
-        self.new.insert((object, entity), head);
+    }
+
+    fn forget(&mut self, object: u32, entity: EntityKey) {
+        if let Some(place) = self.place(entity) {
+            place.take_if(|(of, key, _)| (*of, *key) == (object, entity));
+        }
+    }
+
+    fn forget_all(&mut self, object: u32) {
+        for place in &mut self.0 {
+            place.take_if(|(of, ..)| *of == object);
+        }
     }
 }
 
@@ -407,7 +413,7 @@ impl Rows {
     /// Deletes what has expired among the next rows by primary key; where the walk stands is noted.
     fn sweep(&self, now: Timestamp) -> Result<f64, StoreFault> {
         // What is deleted mustn't be held.
-        ROWS_HELD.with_borrow_mut(|held| held.forget_all(self.object));
+        HELD.with_borrow_mut(|held| held.forget_all(self.object));
         let from = self.note("swept")?.unwrap_or_default();
         let from = Bound::Blob(&from);
         let now = Bound::Number(now.0);
@@ -571,7 +577,7 @@ impl Store for Rows {
 
     fn load(&self, entity: EntityKey) -> Result<Vec<(u32, Vec<u8>)>, StoreFault> {
         self.paged.set(false);
-        let held = ROWS_HELD.with_borrow(|held| held.get(self.object, entity));
+        let held = HELD.with_borrow_mut(|held| held.get(self.object, entity));
         if let Some(head) = held {
             return Ok(vec![(0, head)]);
         }
@@ -595,7 +601,7 @@ impl Store for Rows {
     }
 
     fn save(&self, entity: EntityKey, pages: &[Page]) -> Result<(), StoreFault> {
-        ROWS_HELD.with_borrow_mut(|held| held.forget(self.object, entity));
+        HELD.with_borrow_mut(|held| held.forget(self.object, entity));
         for page in pages {
             self.run(
                 "INSERT INTO rows (entity, page, expires, packed) VALUES (?, ?, ?, ?)
@@ -613,7 +619,7 @@ impl Store for Rows {
             && head.number == 0
             && !self.paged.get()
         {
-            ROWS_HELD.with_borrow_mut(|held| held.put(self.object, entity, head.packed.clone()));
+            HELD.with_borrow_mut(|held| held.put(self.object, entity, head.packed.clone()));
         }
         Ok(())
     }
