@@ -1,10 +1,10 @@
-//! The Durable Object: SQLite under [`serve`]. The object itself is in `store.mjs`, which calls these and runs the statements: see DESIGN.md §2.
-
-#![expect(unreachable_pub, reason = "wasm-bindgen exports what is pub")]
+//! The Durable Object: SQLite under [`serve`]. Its calls are synchronous, so that a trap reaches the caller as an exception. `store.mjs` calls them and runs the statements: see DESIGN.md §2.
 
 use std::cell::{Cell, RefCell};
 
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
+use worker::{DurableObject, Env, Request, Response, SqlStorage, State};
 
 use super::edge::{address, length, timestamp};
 use crate::bytes::{Reader, Writer};
@@ -49,10 +49,11 @@ const SWEEP_REST_MS: f64 = 12.0 * 3600.0 * 1000.0;
 
 #[wasm_bindgen]
 extern "C" {
-    /// Runs a statement: the address and the length of its text, then of what is bound, 9 bytes each. What came of it is written to `to` if there is `room`: 4 bytes of
+    /// Runs a statement of an object's: the address and the length of its text, then of what is bound, 9 bytes each. What came of it is written to `to` if there is `room`: 4 bytes of
     /// rows read, 4 of rows written, and, if they are `wanted`, the rows' values. Answers how many bytes that is; 0: it failed.
     #[wasm_bindgen(js_name = rxgateSql)]
-    fn sql(
+    fn run_sql(
+        sql: &JsValue,
         text: u32,
         text_len: u32,
         bound: u32,
@@ -63,7 +64,7 @@ extern "C" {
     ) -> u32;
     /// Writes what there was no room for.
     #[wasm_bindgen(js_name = rxgateSqlAgain)]
-    fn sql_again(to: u32);
+    fn run_sql_again(to: u32);
 }
 
 /// What most messages and rows have room in.
@@ -76,6 +77,7 @@ thread_local! {
     static ROWS: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static REPLY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static HELD: RefCell<Held> = const { RefCell::new(Held(Vec::new())) };
+    static OBJECTS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Heads as they are stored, so that a commit needn't read what its claim wrote. An object is the only one that writes its rows, and it is gone, with its number, if a write fails.
@@ -117,8 +119,35 @@ impl Held {
     }
 }
 
+/// Holds the rows of the entities of one shard.
+#[worker::durable_object(fetch)]
+pub struct EntityObject {
+    sql: SqlStorage,
+    /// No other object of the instance has it.
+    number: u32,
+}
+
+impl DurableObject for EntityObject {
+    fn new(state: State, _env: Env) -> Self {
+        // The `worker` crate's hook prints a panic's message, which may hold anything. The trap that follows is logged by `entry.mjs`.
+        std::panic::set_hook(Box::new(|_| {}));
+        let number = OBJECTS.get();
+        OBJECTS.set(number.wrapping_add(1));
+        Self {
+            sql: state.storage().sql(),
+            number,
+        }
+    }
+
+    /// Nothing is served here: `entry.mjs` calls `serve`.
+    async fn fetch(&self, _request: Request) -> worker::Result<Response> {
+        Response::error("", 404)
+    }
+}
+
 /// Where a message of so many bytes goes.
 #[wasm_bindgen]
+#[expect(unreachable_pub, reason = "wasm-bindgen exports what is pub")]
 pub fn object_message(len: u32) -> u32 {
     MESSAGE.with_borrow_mut(|message| {
         message.resize(ROOM_BYTES.max(len as usize), 0);
@@ -126,65 +155,61 @@ pub fn object_message(len: u32) -> u32 {
     })
 }
 
-/// Makes the tables. Called once for each object and instance.
+/// What they answer is an address: see [`answer`].
 #[wasm_bindgen]
-pub fn object_open(object: u32) -> u32 {
-    answer(Rows::new(object).run(SCHEMA, &[]).map(|()| Vec::new()))
-}
+impl EntityObject {
+    /// Makes the tables. Called once for each object and instance.
+    pub fn open(&self) -> u32 {
+        answer(Rows::new(self).run(SCHEMA, &[]).map(|()| Vec::new()))
+    }
 
-/// Answers one message.
-#[wasm_bindgen]
-pub fn object_serve(object: u32, len: u32, now: f64) -> u32 {
-    answer(with_message(len, |message| {
-        #[cfg(feature = "test-hooks")]
-        super::hooks::trap(message);
-        let rows = Rows::new(object);
-        let reply = serve(&rows, message, timestamp(now))?;
-        Ok(reply.pack(rows.cost.get()))
-    }))
-}
+    /// Answers one message, which was put where [`object_message`] says.
+    pub fn serve(&self, len: u32, now: f64) -> u32 {
+        answer(with_message(len, |message| {
+            #[cfg(feature = "test-hooks")]
+            super::hooks::trap(message);
+            let rows = Rows::new(self);
+            let reply = serve(&rows, message, timestamp(now))?;
+            Ok(reply.pack(rows.cost.get()))
+        }))
+    }
 
-/// One step of the walk. Answers how many milliseconds until the next one; negative: there is nothing left to walk.
-#[wasm_bindgen]
-pub fn object_sweep(object: u32, now: f64) -> u32 {
-    answer(Rows::new(object).sweep(timestamp(now)).map(number_of))
-}
+    /// One step of the walk. Answers how many milliseconds until the next one; negative: there is nothing left to walk.
+    pub fn sweep(&self, now: f64) -> u32 {
+        answer(Rows::new(self).sweep(timestamp(now)).map(number_of))
+    }
 
-/// The walk's next step, unless it rests; as [`object_sweep`]. An object that is woken for other things as well notes until when.
-#[wasm_bindgen]
-pub fn object_walk(object: u32, now: f64) -> u32 {
-    answer(Rows::new(object).walk(timestamp(now)).map(number_of))
-}
+    /// The walk's next step, unless it rests; as [`sweep`](Self::sweep). An object that is woken for other things as well notes until when.
+    pub fn walk(&self, now: f64) -> u32 {
+        answer(Rows::new(self).walk(timestamp(now)).map(number_of))
+    }
 
-/// How many were met (4 bytes), and the notices to send now: of each its key (16 bytes), its length (4 bytes) and the message.
-#[wasm_bindgen]
-pub fn object_overdue(object: u32, now: f64) -> u32 {
-    let notices = overdue(&Rows::new(object), timestamp(now));
-    answer(notices.map(|notices| notices.pack()))
-}
+    /// How many were met (4 bytes), and the notices to send now: of each its key (16 bytes), its length (4 bytes) and the message.
+    pub fn overdue(&self, now: f64) -> u32 {
+        let notices = overdue(&Rows::new(self), timestamp(now));
+        answer(notices.map(|notices| notices.pack()))
+    }
 
-/// These notices, as [`object_overdue`] told them, are in our queue.
-#[wasm_bindgen]
-pub fn object_notified(object: u32, len: u32, now: f64) -> u32 {
-    answer(with_message(len, |message| {
-        let notices = Notices::unpack(message)?;
-        notified(&Rows::new(object), &notices, timestamp(now))?;
-        Ok(Vec::new())
-    }))
-}
+    /// These notices, as [`overdue`](Self::overdue) told them, are in our queue.
+    pub fn notified(&self, len: u32, now: f64) -> u32 {
+        answer(with_message(len, |message| {
+            let notices = Notices::unpack(message)?;
+            notified(&Rows::new(self), &notices, timestamp(now))?;
+            Ok(Vec::new())
+        }))
+    }
 
-/// How many milliseconds until the next notice is due; 0 if one is; negative: nothing is expected.
-#[wasm_bindgen]
-pub fn object_due(object: u32, now: f64) -> u32 {
-    answer(Rows::new(object).due(timestamp(now)).map(number_of))
-}
+    /// How many milliseconds until the next notice is due; 0 if one is; negative: nothing is expected.
+    pub fn due(&self, now: f64) -> u32 {
+        answer(Rows::new(self).due(timestamp(now)).map(number_of))
+    }
 
-/// Fills the object with entities of one event each. Only the test build has it.
-#[cfg(feature = "test-hooks")]
-#[wasm_bindgen]
-pub fn object_fill(object: u32, from: u32, to: u32, expires_in_ms: f64, now: f64) -> u32 {
-    let filled = Rows::new(object).fill(from..to, expires_in_ms, timestamp(now));
-    answer(filled.map(|()| Vec::new()))
+    /// Fills the object with entities of one event each. Only the test build has it.
+    #[cfg(feature = "test-hooks")]
+    pub fn fill(&self, from: u32, to: u32, expires_in_ms: f64, now: f64) -> u32 {
+        let filled = Rows::new(self).fill(from..to, expires_in_ms, timestamp(now));
+        answer(filled.map(|()| Vec::new()))
+    }
 }
 
 fn with_message<T>(len: u32, read: impl FnOnce(&[u8]) -> T) -> T {
@@ -297,17 +322,19 @@ impl Value {
 }
 
 /// The rows of one object, and what reading and writing them cost so far.
-struct Rows {
+struct Rows<'a> {
+    sql: &'a SqlStorage,
     object: u32,
     cost: Cell<Cost>,
     /// Whether the entity that was loaded last has pages beside its head.
     paged: Cell<bool>,
 }
 
-impl Rows {
-    fn new(object: u32) -> Self {
+impl<'a> Rows<'a> {
+    fn new(object: &'a EntityObject) -> Self {
         Self {
-            object,
+            sql: &object.sql,
+            object: object.number,
             cost: Cell::default(),
             paged: Cell::new(false),
         }
@@ -351,7 +378,8 @@ impl Rows {
         let mut buffer = ROWS.take();
         buffer.resize(ROOM_BYTES, 0);
         let place = |bytes: &[u8]| address(bytes.as_ptr().expose_provenance());
-        let len = sql(
+        let len = run_sql(
+            self.sql.as_ref(),
             place(statement.as_bytes()),
             length(statement.len()),
             place(&bound),
@@ -362,7 +390,7 @@ impl Rows {
         ) as usize;
         if len > buffer.len() {
             buffer = vec![0; len];
-            sql_again(address(buffer.as_mut_ptr().expose_provenance()));
+            run_sql_again(address(buffer.as_mut_ptr().expose_provenance()));
         }
         let read = self.read(buffer.get(..len).unwrap_or_default());
         if len <= ROOM_BYTES {
@@ -572,7 +600,7 @@ fn expected_of([standing, due, kept, notice]: [Value; 4]) -> Result<Expected, St
     read().ok_or(StoreFault::RowCorrupt)
 }
 
-impl Store for Rows {
+impl Store for Rows<'_> {
     type Error = StoreFault;
 
     fn load(&self, entity: EntityKey) -> Result<Vec<(u32, Vec<u8>)>, StoreFault> {

@@ -4,7 +4,7 @@ import { DurableObject } from "cloudflare:workers";
 import module from "../../build/wasm/rxgate_bg.wasm";
 import { enqueue, enqueueNotices, entityObject, environment, fromKv, intoKv, underLimit } from "./bindings.mjs";
 import { Core, DO, DONE, RECEIVED } from "./core.mjs";
-import { Store } from "./store.mjs";
+import { currentStore } from "./store.mjs";
 
 const EMPTY = [];
 const decoder = new TextDecoder();
@@ -498,9 +498,6 @@ class Watch {
   }
 }
 
-/// The objects of an isolate share one wasm instance, apart from the machine's. After a trap it is made anew, and each object is opened in the new one.
-let store;
-
 /// What an object says of itself. Anything else out of wasm is a trap: it left the instance half-way, whether it is a `WebAssembly.RuntimeError` or not.
 const STORE_FAULT = /^store_/;
 
@@ -603,11 +600,10 @@ export class EntityObject extends DurableObject {
   }
 
   #call(what) {
-    if (store === undefined || store.trapped) store = new Store(module);
-    const serving = store;
+    const serving = currentStore(module);
     try {
       if (this.#store !== serving) {
-        this.#object = serving.open(this.ctx.storage.sql);
+        this.#object = serving.open(this.ctx, this.env);
         this.#store = serving;
       }
       return what(serving, this.#object);

@@ -2,7 +2,8 @@
 //
 // The objects of an isolate share one instance. All of it is synchronous: nothing comes between load and save, and a trap reaches the caller as an exception.
 
-import { copyMessage, instanceOf, toMessage } from "./core.mjs";
+import * as glue from "../../build/wasm/rxgate.js";
+import { copyMessage, toMessage } from "./core.mjs";
 
 /// A message up to this goes where there is always room.
 const ROOM_BYTES = 4096;
@@ -16,64 +17,71 @@ const BOUND_BYTES = 9;
 
 const decoder = new TextDecoder();
 
-/// One wasm instance. It serves until it traps; then its owner takes a new one.
-export class Store {
+/// The one that serves.
+let serving;
+globalThis.rxgateSql = (...values) => serving.run(...values);
+globalThis.rxgateSqlAgain = (to) => serving.again(to);
+
+/// The one that serves now: after a trap it is a new one, and each object is opened in that.
+export function currentStore(module) {
+  if (serving === undefined || serving.trapped) serving = new Store(module, serving);
+  return serving;
+}
+
+/// One wasm instance.
+class Store {
   #exports;
   #message;
   #bytes;
   #numbers;
   #statements = new Map();
-  #opened = 0;
-  /// Whose statements are run right now.
-  #sql;
   /// What a statement gave that there was no room for.
   #given;
   trapped = false;
 
-  constructor(module) {
-    const rxgateSql = (...numbers) => this.#run(...numbers);
-    const rxgateSqlAgain = (to) => this.#again(to);
-    this.#exports = instanceOf(module, { rxgateSql, rxgateSqlAgain }).exports;
+  constructor(module, before) {
+    // The glue has one instance at a time.
+    if (before) glue.__wbg_reset_state();
+    this.#exports = glue.initSync({ module });
     this.#message = this.#exports.object_message(ROOM_BYTES);
   }
 
-  /// Makes the object's tables, and answers how it is called from then on: with its SQL, and a number that no other object has.
-  open(sql) {
-    this.#opened += 1;
-    const object = { sql, number: this.#opened };
-    this.#call(object, "object_open");
+  /// Makes the object's tables, and answers how it is called from then on.
+  open(ctx, env) {
+    const object = new glue.EntityObject(ctx, env);
+    this.#call(object, "open");
     return object;
   }
 
   /// Answers one message, in its own form: text or bytes.
   serve(object, message) {
-    const reply = this.#call(object, "object_serve", this.#put(message), Date.now());
+    const reply = this.#call(object, "serve", this.#put(message), Date.now());
     return typeof message === "string" ? toMessage(reply) : reply.slice();
   }
 
   overdue(object) {
-    return this.#call(object, "object_overdue", Date.now()).slice();
+    return this.#call(object, "overdue", Date.now()).slice();
   }
 
   notified(object, notices) {
-    this.#call(object, "object_notified", this.#put(notices), Date.now());
+    this.#call(object, "notified", this.#put(notices), Date.now());
   }
 
   due(object) {
-    return this.#number(object, "object_due", Date.now());
+    return this.#number(object, "due", Date.now());
   }
 
   walk(object) {
-    return this.#number(object, "object_walk", Date.now());
+    return this.#number(object, "walk", Date.now());
   }
 
   sweep(object) {
-    return this.#number(object, "object_sweep", Date.now());
+    return this.#number(object, "sweep", Date.now());
   }
 
   /// Only the test build can.
   fill(object, from, to, expiresInMs) {
-    this.#call(object, "object_fill", from, to, expiresInMs, Date.now());
+    this.#call(object, "fill", from, to, expiresInMs, Date.now());
   }
 
   #number(object, name, now) {
@@ -90,9 +98,8 @@ export class Store {
   }
 
   /// Calls an export; answers what it says, where it is. A fault that it names is thrown by that name.
-  #call({ sql, number }, name, ...more) {
-    this.#sql = sql;
-    const at = this.#exports[name](number, ...more);
+  #call(object, name, ...more) {
+    const at = object[name](...more);
     const memory = this.#memory();
     const length = this.#numbers.getUint32(at + 4);
     const answer = memory.subarray(at + 8, at + 8 + length);
@@ -101,7 +108,7 @@ export class Store {
   }
 
   /// Runs a statement: see `entity_object.rs`.
-  #run(text, textLength, bound, boundLength, wanted, to, room) {
+  run(sql, text, textLength, bound, boundLength, wanted, to, room) {
     try {
       const memory = this.#memory();
       const numbers = this.#numbers;
@@ -117,7 +124,7 @@ export class Store {
           values.push(kind === BLOB ? bytes : decoder.decode(bytes));
         }
       }
-      const cursor = this.#sql.exec(this.#statement(text, textLength), ...values);
+      const cursor = sql.exec(this.#statement(text, textLength), ...values);
       const rows = wanted === 1 ? cursor.raw().toArray() : [];
       let length = 8;
       for (const row of rows) for (const value of row) length += typeof value === "number" ? 9 : value instanceof ArrayBuffer ? 5 + value.byteLength : 1;
@@ -130,7 +137,7 @@ export class Store {
     }
   }
 
-  #again(to) {
+  again(to) {
     const { cost, rows } = this.#given;
     this.#given = undefined;
     this.#give(this.#memory(), this.#numbers, to, cost, rows);

@@ -74,7 +74,7 @@ for (const [size, { data, hashed }] of Object.entries({ "of webhook size": { dat
     // What comes is hashed, and what goes.
     assert.deepEqual(machine, { exports: { begin: 1, resume: 3 }, imports: data === large ? { rxgateHostTag: 2 } : {} });
     // Read and written, and written once more: what the claim wrote is still held at the commit.
-    assert.deepEqual(objects, [{ exports: { object_serve: 2 }, imports: { rxgateSql: 3 } }]);
+    assert.deepEqual(objects, [{ exports: { entityobject_serve: 2 }, imports: { rxgateSql: 3 } }]);
   });
 
   test(`a duplicate ${size} is two calls: begin, and one for the claim`, async () => {
@@ -83,7 +83,7 @@ for (const [size, { data, hashed }] of Object.entries({ "of webhook size": { dat
     const { code, machine, objects } = await counted(event.body);
     assert.equal(code, "duplicate");
     assert.deepEqual(machine, { exports: { begin: 1, resume: 1 }, imports: hashed });
-    assert.deepEqual(objects, [{ exports: { object_serve: 1 }, imports: {} }]);
+    assert.deepEqual(objects, [{ exports: { entityobject_serve: 1 }, imports: {} }]);
   });
 
   test(`a refused signature ${size} is two calls: begin, and one for the limit of log lines`, async () => {

@@ -181,11 +181,11 @@ test("the production build holds none of the test build's code", () => {
   const exportsOf = (bytes) => WebAssembly.Module.exports(new WebAssembly.Module(bytes)).map(({ name }) => name);
   const production = readFileSync(join(ROOT, "build/wasm/rxgate_bg.wasm"));
   const tests = readFileSync(join(ROOT, "build/wasm-test-hooks/rxgate_bg.wasm"));
-  const found = (bytes) => [bytes.includes(MARK), exportsOf(bytes).includes("object_fill")];
+  const found = (bytes) => [bytes.includes(MARK), exportsOf(bytes).includes("entityobject_fill")];
   assert.deepEqual(found(tests), [true, true]);
   assert.deepEqual(found(production), [false, false]);
   const more = exportsOf(tests).filter((name) => !exportsOf(production).includes(name));
-  assert.deepEqual(more, ["object_fill"]);
+  assert.deepEqual(more, ["entityobject_fill"]);
   const bundle = readFileSync(join(ROOT, "build/worker/entry.js"), "utf8");
   assert.ok(!bundle.includes(MARK));
 });

@@ -1,7 +1,7 @@
 // The Worker with a door to its objects: `/door/{object}/{what}` fills one at once, walks it, counts its rows and letters, moves the clock of what is expected, runs any SQL; `/door/names` tells which objects were asked for.
 
 import production, { EntityObject as Production } from "../../../src/worker/entry.mjs";
-import { Store } from "../../../src/worker/store.mjs";
+import { currentStore } from "../../../src/worker/store.mjs";
 import module from "../../../build/wasm/rxgate_bg.wasm";
 
 const names = new Set();
@@ -104,7 +104,7 @@ export class EntityObject extends Production {
     }
   }
 
-  /// An instance of wasm for this object alone, on SQL whose cursors are kept, so that they can be asked what they cost.
+  /// The object once more in wasm, on SQL whose cursors are kept, so that they can be asked what they cost.
   #open(what) {
     if (this.#store === undefined) {
       const { sql } = this.ctx.storage;
@@ -115,8 +115,8 @@ export class EntityObject extends Production {
           return cursor;
         },
       };
-      this.#store = new Store(module);
-      this.#object = this.#store.open(counted);
+      this.#store = currentStore(module);
+      this.#object = this.#store.open({ storage: { sql: counted } }, this.env);
     }
     return what(this.#store, this.#object);
   }
