@@ -335,16 +335,15 @@ async function drive(core, first, env, ctx, watch = new Watch(), room = enter())
 
 /// What is asked of an object one time after the other goes through the same stub, as long as nothing fails.
 function ask({ text: name, body, a, b }, call) {
-  const work = () => {
+  return within(a, call, () => {
     if (call.name !== name) call.object = entityObject(call.env, name);
     call.name = name;
     return b === 0 ? call.object.serve(body) : call.object.serveAndWake(body);
-  };
-  return within(a, call, work, (message) => ({ done: DONE.replied, message }));
+  }, replied);
 }
 
 function get({ text, a }, call) {
-  return within(a, call, () => fromKv(call.env, text), (value) => (value === null ? { done: DONE.absent } : { done: DONE.replied, message: new Uint8Array(value) }));
+  return within(a, call, () => fromKv(call.env, text), (value) => (value === null ? { done: DONE.absent } : replied(new Uint8Array(value))));
 }
 
 function put({ text, body, a, b }, call) {
@@ -411,43 +410,50 @@ const log = (level, line) => console[level === "info" ? "log" : level](line);
 const LIMIT_MS = 250;
 
 const ok = () => ({ done: DONE.ok });
+const replied = (message) => ({ done: DONE.replied, message });
 const nothing = () => {};
 
 /// What came of `work`, or that it failed, or that it takes too long. It may still go on then, and is let.
+///
+/// Its functions have no names: the bundler keeps each name by a call whenever such a function is made.
 function within(milliseconds, call, work, came) {
-  const { watch } = call;
   return new Promise((resolve) => {
     // By the time that something comes too late, the watch is for something else.
     let late = false;
-    const failed = () => {
-      if (late) return;
-      watch.rest();
-      // A stub may be broken by what failed.
-      call.name = undefined;
-      resolve({ done: DONE.failed });
-    };
     let ended;
     try {
       ended = work();
     } catch {
-      return failed();
+      return resolve(failed(call));
     }
-    watch.set(milliseconds, () => {
+    call.watch.set(milliseconds, () => {
       late = true;
       call.name = undefined;
       call.ctx.waitUntil(ended.then(nothing, nothing));
       resolve({ done: DONE.timedOut });
     });
-    ended.then((value) => {
-      if (late) return;
-      watch.rest();
-      try {
-        resolve(came(value));
-      } catch {
-        failed();
-      }
-    }, failed);
+    ended.then(
+      (value) => {
+        if (late) return;
+        call.watch.rest();
+        try {
+          resolve(came(value));
+        } catch {
+          resolve(failed(call));
+        }
+      },
+      () => {
+        if (!late) resolve(failed(call));
+      },
+    );
   });
+}
+
+/// A stub may be broken by what failed.
+function failed(call) {
+  call.watch.rest();
+  call.name = undefined;
+  return { done: DONE.failed };
 }
 
 /// The next look at what is waited for, at the latest: as soon as most of it may be late.
