@@ -22,7 +22,7 @@ export default {
     const claim = new Uint8Array(template);
     crypto.getRandomValues(claim.subarray(ENTITY, EVENT + 16));
     claim[ENTITY + 15] = CLAIMED;
-    await stub.serve(claim);
+    await stub.serve(String.fromCharCode(...claim));
     return new Response("");
   },
 };
@@ -32,7 +32,7 @@ let template;
 
 export class EntityObject extends Production {
   serve(message) {
-    if (template === undefined && message[1] === CLAIM) template = message.slice();
+    if (template === undefined && message.charCodeAt?.(1) === CLAIM) template = Uint8Array.from(message, (byte) => byte.charCodeAt(0));
     return super.serve(message);
   }
 

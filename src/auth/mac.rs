@@ -37,11 +37,11 @@ pub trait Mac: Sized {
     fn tag(&self, parts: &[&[u8]]) -> Tag;
 }
 
-/// The default: the `hmac` and `sha2` crates. The key's two blocks are hashed once, when it is made. The npm package's host may have a faster one, for what is long.
+/// The default: the `hmac` and `sha2` crates. The key's two blocks are hashed once, when it is made. The host of the package or of the Worker may have a faster one, for what is long.
 #[derive(Clone)]
 pub struct HmacSha256 {
     own: Hmac<Sha256>,
-    #[cfg(all(feature = "js", target_arch = "wasm32"))]
+    #[cfg(all(any(feature = "js", feature = "worker"), target_arch = "wasm32"))]
     host: std::rc::Rc<super::host::HostKey>,
 }
 
@@ -49,13 +49,13 @@ impl Mac for HmacSha256 {
     fn new(key: &[u8]) -> Option<Self> {
         Some(Self {
             own: Hmac::new_from_slice(key).ok()?,
-            #[cfg(all(feature = "js", target_arch = "wasm32"))]
+            #[cfg(all(any(feature = "js", feature = "worker"), target_arch = "wasm32"))]
             host: super::host::HostKey::new(key).into(),
         })
     }
 
     fn tag(&self, parts: &[&[u8]]) -> Tag {
-        #[cfg(all(feature = "js", target_arch = "wasm32"))]
+        #[cfg(all(any(feature = "js", feature = "worker"), target_arch = "wasm32"))]
         if let Some(tag) = self.host.tag(parts) {
             return Tag(tag);
         }

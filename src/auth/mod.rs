@@ -3,7 +3,7 @@
 //! A source has exactly one scheme, by its provider or its settings. Nothing is sniffed from the request, so a stranger can't pick a weaker one.
 
 mod body;
-#[cfg(all(feature = "js", target_arch = "wasm32"))]
+#[cfg(all(any(feature = "js", feature = "worker"), target_arch = "wasm32"))]
 mod host;
 mod keyring;
 mod mac;

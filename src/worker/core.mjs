@@ -10,22 +10,69 @@ const MAX_VALUE_CHARS = 8 * 1024;
 
 export const RECEIVED = { complete: 0, pathUnknown: 1, tooLarge: 2, incomplete: 3, overloaded: 4 };
 export const DONE = { replied: 0, answered: 1, failed: 2, timedOut: 3, ok: 4, absent: 5, limited: 6 };
+/// What an effect is: see `Kind` in `edge.rs`.
+export const DO = { ask: 1, deliver: 2, get: 3, put: 4, enqueue: 5, limit: 6, answer: 7, settle: 8 };
+/// What the output begins with.
+const FRONT_BYTES = 28;
+/// Messages between Worker and object are text up to this, a character for each byte: an array of bytes costs the platform more to hand over than such a message costs altogether.
+const TEXT_BYTES = 1024;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 const line = (value) => (value === null ? ABSENT : value.length > MAX_VALUE_CHARS ? value.slice(0, MAX_VALUE_CHARS) : value);
 
-/// The module also holds the Durable Object, whose glue calls back into JavaScript. The machine never does.
-function noImports(module) {
+/// A message as it is handed over.
+export function toMessage(bytes) {
+  return bytes.length > TEXT_BYTES ? bytes.slice() : String.fromCharCode.apply(null, bytes);
+}
+
+/// Copies a message, text or bytes, into memory.
+export function copyMessage(message, memory, at) {
+  if (typeof message !== "string") return memory.set(message, at);
+  for (let n = 0; n < message.length; n += 1) memory[at + n] = message.charCodeAt(n);
+}
+
+/// An instance that gets these imports, by their names in Rust. What else the module imports only throws: one that serves the machine calls no SQL, and nothing calls what glue would bring.
+export function instanceOf(module, given) {
   const imports = {};
   for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+    const [, known] = /^__wbg_(\w+)_[0-9a-f]+$/.exec(name) ?? [];
     imports[from] ??= {};
-    imports[from][name] = () => {
-      throw new Error("the machine calls nothing");
-    };
+    imports[from][name] =
+      given[known] ??
+      (() => {
+        throw new Error("nothing else is called");
+      });
   }
-  return imports;
+  return new WebAssembly.Instance(module, imports);
+}
+
+/// The host's HMAC-SHA256 as imports: `hmac(key)` answers an object with `update(bytes)` and `digest()`. Keys are kept under numbers from 1. Without a host, or if it fails, wasm hashes.
+function hostOf(hmac, memory) {
+  const keys = new Map();
+  let last = 0;
+  return {
+    rxgateHostKey: (at, length) => {
+      if (!hmac) return 0;
+      last += 1;
+      keys.set(last, memory().slice(at, at + length));
+      return last;
+    },
+    rxgateHostForget: (key) => void keys.delete(key),
+    rxgateHostTag: (key, parts, count, tag) => {
+      try {
+        const bytes = memory();
+        const pairs = new Uint32Array(bytes.buffer, parts, 2 * count);
+        const mac = hmac(keys.get(key));
+        for (let n = 0; n < pairs.length; n += 2) mac.update(bytes.subarray(pairs[n], pairs[n] + pairs[n + 1]));
+        bytes.set(mac.digest(), tag);
+        return 1;
+      } catch {
+        return 0;
+      }
+    },
+  };
 }
 
 /// One wasm instance. It serves until it traps; then its owner takes a new one, and requests under way here still finish here.
@@ -33,11 +80,13 @@ export class Core {
   #exports;
   #input;
   #view;
+  #numbers;
   #stackTop;
   trapped = false;
 
-  constructor(module) {
-    this.#exports = new WebAssembly.Instance(module, noImports(module)).exports;
+  /// `hmac`: the host's, if it has one that answers at once.
+  constructor(module, hmac) {
+    this.#exports = instanceOf(module, hostOf(hmac, () => this.#memory())).exports;
     this.#stackTop = this.#exports.__stack_pointer?.value;
     this.#input = this.#exports.input();
   }
@@ -46,7 +95,7 @@ export class Core {
   configure(environment, now) {
     const json = encoder.encode(JSON.stringify(environment));
     this.#put(json, 0);
-    return this.#read(this.#call("configure", json.length, now)).head;
+    return JSON.parse(this.#read(this.#call("configure", json.length, now)).text);
   }
 
   /// Takes a request, its body as the chunks in which it arrived; answers its first effect.
@@ -99,11 +148,11 @@ export class Core {
   }
 
   /// Says what came of an effect; answers the next one.
-  resume({ handle }, done, now, { status = 0, bytes = undefined, text = undefined } = {}) {
+  resume({ handle }, { done, status = 0, message = undefined, text = undefined }, now) {
     let length = 0;
-    if (bytes) {
-      this.#put(bytes, 0);
-      length = bytes.length;
+    if (message) {
+      this.#put(message, 0);
+      length = message.length;
     } else if (text) {
       length = encoder.encodeInto(line(text), this.#memory().subarray(this.#input, this.#input + HEAD_BYTES)).written;
     }
@@ -116,9 +165,9 @@ export class Core {
   }
 
   /// Copies into the input. What lies behind it is Rust's: nothing may reach that far.
-  #put(bytes, at) {
-    if (at + bytes.length > HEAD_BYTES + BODY_BYTES) throw new RangeError("larger than the input");
-    this.#memory().set(bytes, this.#input + at);
+  #put(message, at) {
+    if (at + message.length > HEAD_BYTES + BODY_BYTES) throw new RangeError("larger than the input");
+    copyMessage(message, this.#memory(), this.#input + at);
   }
 
   #call(name, ...numbers) {
@@ -136,18 +185,31 @@ export class Core {
   #read(address) {
     if (address === 0) throw new Error("no such machine");
     const memory = this.#memory();
-    const numbers = new DataView(memory.buffer, address, 12);
-    const [handle, headLength, bodyLength] = [numbers.getUint32(0, true), numbers.getUint32(4, true), numbers.getUint32(8, true)];
-    const start = address + 12;
-    const head = JSON.parse(decoder.decode(memory.subarray(start, start + headLength)));
-    const body = memory.slice(start + headLength, start + headLength + bodyLength);
-    return { handle, head, body };
+    const numbers = this.#numbers;
+    const kind = numbers.getUint32(address + 4, true);
+    const start = address + FRONT_BYTES;
+    const middle = start + numbers.getUint32(address + 20, true);
+    const rest = memory.subarray(middle, middle + numbers.getUint32(address + 24, true));
+    const name = memory.subarray(start, middle);
+    return {
+      handle: numbers.getUint32(address, true),
+      kind,
+      // An object's name is ours and short.
+      text: kind === DO.ask ? String.fromCharCode.apply(null, name) : decoder.decode(name),
+      body: kind === DO.ask ? toMessage(rest) : rest.slice(),
+      a: numbers.getUint32(address + 8, true),
+      b: numbers.getUint32(address + 12, true),
+      c: numbers.getUint32(address + 16, true),
+    };
   }
 
   /// The memory moves when it grows.
   #memory() {
     const { buffer } = this.#exports.memory;
-    if (this.#view?.buffer !== buffer) this.#view = new Uint8Array(buffer);
+    if (this.#view?.buffer !== buffer) {
+      this.#view = new Uint8Array(buffer);
+      this.#numbers = new DataView(buffer);
+    }
     return this.#view;
   }
 }

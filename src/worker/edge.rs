@@ -4,7 +4,6 @@
 
 #![expect(unreachable_pub, reason = "wasm-bindgen exports what is pub")]
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -16,7 +15,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::auth::RawBody;
 use crate::auth::scheme::MAX_MORE_HEADERS;
 use crate::config::{Bindings, Config, Fault, MAX_BODY_BYTES, Source};
-use crate::effect::{Done, Effect, Verdict};
+use crate::effect::{Delivery, Done, Effect, Verdict};
 use crate::entity::{ExpectRequest, Request};
 use crate::entropy::SEED_BYTES;
 use crate::expectation::{self, EXPECTATIONS_PATH, Expectation, Watch};
@@ -27,6 +26,9 @@ use crate::time::Timestamp;
 
 /// The head of a request: a few header values, one a line.
 const HEAD_BYTES: usize = 64 * 1024;
+
+/// What the output begins with: handle, kind, three numbers, the lengths of text and body.
+const FRONT_BYTES: usize = 28;
 
 /// A header that isn't there: no header's value can be this.
 const ABSENT: &str = "\0";
@@ -162,7 +164,7 @@ pub fn configure(len: u32, now: f64) -> u32 {
         sources: sources.collect(),
     });
     GATEWAY.set(Rc::new(Gateway::new(config, &seed)));
-    write(0, &head, &[])
+    write(0, Kind::Configured, [0; 3], &[&head], &[])
 }
 
 /// Takes a request: its head from the input, and `body_len` bytes of body 64 KiB after it.
@@ -360,185 +362,171 @@ pub fn abandon(handle: u32) {
     RUNNING.with_borrow_mut(|running| running.remove(&handle));
 }
 
-/// An effect, for `core.mjs`.
-#[derive(Serialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
-enum Head<'a> {
-    Ask {
-        object: &'a str,
-        timeout: u64,
-        /// Whether the object has to see to its alarm.
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        wakes: bool,
-    },
-    Deliver {
-        url: &'a str,
-        headers: &'a [(String, String)],
-        timeout: u64,
-    },
-    Get {
-        key: &'a str,
-        timeout: u64,
-    },
-    /// The body is the value.
-    Put {
-        key: &'a str,
-        seconds: u64,
-        timeout: u64,
-    },
-    /// The body is the message.
-    Enqueue {
-        queue: &'a str,
-        text: bool,
-        delay_seconds: u64,
-        timeout: u64,
-    },
-    Limit {
-        key: &'a str,
-    },
-    /// The body is the answer's, then the log line's.
-    Answer {
-        status: u16,
-        retry_after: Option<u64>,
-        allow: Option<&'static str>,
-        answer_bytes: usize,
-        /// `None`: no line.
-        level: Option<&'static str>,
-    },
-    /// The body is the log line's.
-    Settle {
-        /// `None`: it is done with.
-        retry_seconds: Option<u64>,
-        level: &'static str,
-    },
+/// What an effect is, for `core.mjs`, and what its three numbers say: of most the first is how long to wait, in milliseconds.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Ask the object of that name; whether it has to see to its alarm. The body is the message.
+    Ask = 1,
+    /// The URL, then names and values of headers, a line each. The body is the body.
+    Deliver = 2,
+    /// The key.
+    Get = 3,
+    /// The key; how many seconds it is kept. The body is the value.
+    Put = 4,
+    /// The queue; its delay in seconds; whether it is text. The body is the message.
+    Enqueue = 5,
+    /// The key.
+    Limit = 6,
+    /// The log line. The status; `Retry-After` and 1, or 0; the line's level, and 4 if a line with `Allow` comes first. The body is the answer's.
+    Answer = 7,
+    /// The log line. 0; 0 if it is done with, else after how many seconds it comes again, and 1; the line's level.
+    Settle = 8,
+    /// What `configure` answers, as JSON.
+    Configured = 9,
 }
 
 fn keep(handle: u32, (running, effect): (Running, Effect)) -> u32 {
-    let head_and_body = match &effect {
+    let place = match &effect {
         Effect::Ask {
             object,
             request,
             timeout,
         } => {
-            let head = Head::Ask {
-                object,
-                timeout: millis(*timeout),
-                wakes: matches!(
-                    request,
-                    Request::Expect(ExpectRequest::Register(..) | ExpectRequest::Overdue)
-                ),
-            };
-            (to_json(&head), Cow::Owned(request.pack()))
+            let wakes = matches!(
+                request,
+                Request::Expect(ExpectRequest::Register(..) | ExpectRequest::Overdue)
+            );
+            let numbers = [millis(*timeout), wakes.into(), 0];
+            write(handle, Kind::Ask, numbers, &[object], &request.pack())
         }
         Effect::Deliver(delivery) => {
-            let head = Head::Deliver {
-                url: &delivery.url,
-                headers: &delivery.headers,
-                timeout: millis(delivery.timeout),
-            };
-            (to_json(&head), Cow::Borrowed(delivery.body.as_slice()))
+            let Delivery {
+                url,
+                headers,
+                body,
+                timeout,
+            } = &**delivery;
+            let mut lines = Vec::with_capacity(1 + 4 * headers.len());
+            lines.push(url.as_str());
+            for (name, value) in headers {
+                lines.extend(["\n", name, "\n", value]);
+            }
+            write(
+                handle,
+                Kind::Deliver,
+                [millis(*timeout), 0, 0],
+                &lines,
+                body,
+            )
         }
         Effect::Get { key, timeout } => {
-            let timeout = millis(*timeout);
-            (to_json(&Head::Get { key, timeout }), Cow::Borrowed(&[][..]))
+            write(handle, Kind::Get, [millis(*timeout), 0, 0], &[key], &[])
         }
         Effect::Put(put) => {
-            let head = Head::Put {
-                key: &put.key,
-                seconds: put.kept.as_secs(),
-                timeout: millis(put.timeout),
-            };
-            (to_json(&head), Cow::Borrowed(put.value.as_slice()))
+            let kept = u32::try_from(put.kept.as_secs()).unwrap_or(u32::MAX);
+            let numbers = [millis(put.timeout), kept, 0];
+            write(handle, Kind::Put, numbers, &[&put.key], &put.value)
         }
         Effect::Enqueue(message) => {
-            let head = Head::Enqueue {
-                queue: &message.queue,
-                text: message.text,
-                delay_seconds: seconds(message.delay),
-                timeout: millis(message.timeout),
-            };
-            (to_json(&head), Cow::Borrowed(message.body.as_slice()))
+            let numbers = [
+                millis(message.timeout),
+                seconds(message.delay),
+                message.text.into(),
+            ];
+            let queue = &message.queue;
+            write(handle, Kind::Enqueue, numbers, &[queue], &message.body)
         }
-        Effect::Limit { key } => (to_json(&Head::Limit { key }), Cow::Borrowed(&[][..])),
+        Effect::Limit { key } => write(handle, Kind::Limit, [0; 3], &[key], &[]),
         Effect::Answer(end) => {
             let (answer, record) = &**end;
-            let head = Head::Answer {
-                status: answer.status,
-                retry_after: answer.retry_after,
-                allow: answer.allow,
-                answer_bytes: answer.body.len(),
-                level: record.as_ref().map(|record| record.level),
-            };
             let line = record.as_ref().map(to_json).unwrap_or_default();
-            return write(0, &to_json(&head), &[answer.body.as_bytes(), &line]);
+            let level = record.as_ref().map_or(0, |record| number_of(record.level));
+            let retry_after = answer.retry_after.map_or(0, one_more);
+            let (allow, gap) = answer.allow.map_or(("", ""), |allow| (allow, "\n"));
+            let flag = if gap.is_empty() { 0 } else { 4 };
+            let numbers = [answer.status.into(), retry_after, level | flag];
+            let lines = [allow, gap, &line];
+            return write(0, Kind::Answer, numbers, &lines, answer.body.as_bytes());
         }
         Effect::Settle(end) => {
             let (verdict, record) = &**end;
-            let head = Head::Settle {
-                retry_seconds: match verdict {
-                    Verdict::Ack => None,
-                    Verdict::Retry(delay) => Some(seconds(*delay)),
-                },
-                level: record.level,
+            let again = match verdict {
+                Verdict::Ack => 0,
+                Verdict::Retry(delay) => one_more(seconds(*delay).into()),
             };
-            return write(0, &to_json(&head), &[&to_json(record)]);
+            let numbers = [0, again, number_of(record.level)];
+            return write(0, Kind::Settle, numbers, &[&to_json(record)], &[]);
         }
     };
     RUNNING.with_borrow_mut(|all| all.insert(handle, running));
-    let (head, body) = head_and_body;
-    write(handle, &head, &[&body])
+    place
+}
+
+/// A number that isn't 0, where 0 says that there is none.
+fn one_more(number: u64) -> u32 {
+    u32::try_from(number.saturating_add(1)).unwrap_or(u32::MAX)
+}
+
+/// A level of the log, for `core.mjs`.
+fn number_of(level: &str) -> u32 {
+    match level {
+        "info" => 1,
+        "warn" => 2,
+        _ => 3,
+    }
 }
 
 /// Whole seconds, and never less than was meant.
-fn seconds(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
+fn seconds(span: std::time::Duration) -> u32 {
+    u32::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
-/// Puts handle, lengths, head and body into the output, and says where it is.
-fn write(handle: u32, head: &[u8], body: &[&[u8]]) -> u32 {
+/// Puts handle, kind, numbers, lengths, text and body into the output, and says where it is.
+fn write(handle: u32, kind: Kind, [a, b, c]: [u32; 3], text: &[&str], body: &[u8]) -> u32 {
     let mut output = OUTPUT.take();
     output.clear();
-    let body_len = body.iter().map(|part| part.len()).sum();
-    let needed = 12 + head.len() + body_len;
+    let text_len = text.iter().map(|part| part.len()).sum();
+    let needed = FRONT_BYTES + text_len + body.len();
     if output.capacity() > HEAD_BYTES.max(needed) {
         // A large event isn't worth its memory once it is gone.
         output = Vec::new();
     }
     output.reserve(needed);
-    for number in [handle, length(head.len()), length(body_len)] {
+    let (text_len, body_len) = (length(text_len), length(body.len()));
+    for number in [handle, kind as u32, a, b, c, text_len, body_len] {
         output.extend_from_slice(&number.to_le_bytes());
     }
-    output.extend_from_slice(head);
-    for part in body {
-        output.extend_from_slice(part);
+    for part in text {
+        output.extend_from_slice(part.as_bytes());
     }
+    output.extend_from_slice(body);
     let place = address(output.as_ptr().expose_provenance());
     OUTPUT.set(output);
     place
 }
 
-fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
+fn to_json<T: Serialize>(value: &T) -> String {
     // Strings and numbers: writing them can't fail.
-    serde_json::to_vec(value).unwrap_or_default()
+    serde_json::to_string(value).unwrap_or_default()
 }
 
-fn length(bytes: usize) -> u32 {
+pub(super) fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Addresses of wasm32 have 32 bits.
-fn address(pointer: usize) -> u32 {
+pub(super) fn address(pointer: usize) -> u32 {
     u32::try_from(pointer).unwrap_or(0)
 }
 
-fn millis(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+fn millis(span: std::time::Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[expect(
     clippy::cast_possible_truncation,
     reason = "milliseconds of Date.now()"
 )]
-fn timestamp(millis: f64) -> Timestamp {
+pub(super) fn timestamp(millis: f64) -> Timestamp {
     Timestamp(millis as i64)
 }

@@ -2,9 +2,9 @@
 
 import { DurableObject } from "cloudflare:workers";
 import module from "../../build/wasm/rxgate_bg.wasm";
-import * as glue from "../../build/wasm/rxgate.js";
 import { enqueue, enqueueNotices, entityObject, environment, fromKv, intoKv, underLimit } from "./bindings.mjs";
-import { Core, DONE, RECEIVED } from "./core.mjs";
+import { Core, DO, DONE, RECEIVED } from "./core.mjs";
+import { currentStore } from "./store.mjs";
 
 const EMPTY = [];
 const decoder = new TextDecoder();
@@ -33,6 +33,10 @@ const EXPECTATIONS = /^\/v1\/expectations\/(.*)$/;
 /// An expectation is an id and a time.
 const MAX_EXPECTATION_BYTES = 8 * 1024;
 
+/// The platform's HMAC that answers at once, where there is one. Asked for at run time: a Worker without it runs as well.
+const nodeCrypto = globalThis.process?.getBuiltinModule?.("node:crypto");
+const hmac = nodeCrypto && ((key) => nodeCrypto.createHmac("sha256", key));
+
 let core;
 let settings;
 let bodiesBytes = 0;
@@ -41,7 +45,7 @@ const rooms = new Set();
 /// The instance for new requests: the last one, unless it trapped.
 function currentCore(env) {
   if (core && !core.trapped) return core;
-  const fresh = new Core(module);
+  const fresh = new Core(module, hmac);
   const seed = [...crypto.getRandomValues(new Uint8Array(32))];
   settings = fresh.configure({ ...environment(env), seed }, Date.now());
   if (settings.faults.length > 0) {
@@ -73,16 +77,14 @@ export default {
   async scheduled(_controller, env, ctx) {
     try {
       const core = currentCore(env);
-      const { head, body } = await drive(core, core.tick(Date.now()), env, ctx);
-      log(head.level, decoder.decode(body));
+      settled(await drive(core, core.tick(Date.now()), env, ctx));
     } catch (fault) {
       logFault(fault);
     }
     try {
       const core = currentCore(env);
       if (!settings.expects) return;
-      const { head, body } = await drive(core, core.watch(Date.now()), env, ctx);
-      log(head.level, decoder.decode(body));
+      settled(await drive(core, core.watch(Date.now()), env, ctx));
     } catch (fault) {
       logFault(fault);
     }
@@ -101,15 +103,20 @@ async function consume(message, queue, env, ctx) {
     const core = currentCore(env);
     const sentAt = message.timestamp.getTime();
     const first = core.attempt({ queue, body: bytesOf(message.body), attempts: message.attempts, sentAt }, Date.now());
-    const { head, body } = await drive(core, first, env, ctx);
-    log(head.level, decoder.decode(body));
-    if (head.retry_seconds === null) message.ack();
-    else message.retry({ delaySeconds: head.retry_seconds });
+    const again = settled(await drive(core, first, env, ctx));
+    if (again === null) message.ack();
+    else message.retry({ delaySeconds: again });
   } catch (fault) {
     logFault(fault);
     // Longer each time: what is wrong may be wrong for a night, and a hundred retries are all that there are.
     message.retry({ delaySeconds: Math.min(3600, RETRY_SECONDS * 2 ** Math.min(message.attempts, 10)) });
   }
+}
+
+/// Writes the line of what ended without an answer; says after how many seconds it comes again, or null.
+function settled({ text, b: again, c: level }) {
+  log(LEVELS[level], text);
+  return again === 0 ? null : again - 1;
 }
 
 /// What isn't bytes isn't ours; it is kept as bytes all the same.
@@ -177,16 +184,15 @@ async function handleHook(request, source, path, core, receivedAt, env, ctx) {
 
 /// A call with a body, and what became of it.
 async function readAndOperate(request, call, env, ctx) {
-  const room = enter();
   const watch = new Watch();
+  const room = enter();
   const inbound = { received: RECEIVED.complete, body: EMPTY };
   try {
     await receive(request, MAX_EXPECTATION_BYTES, room, inbound, watch);
     const body = inbound.received === RECEIVED.complete ? await new Blob(inbound.body).text() : undefined;
     const core = currentCore(env);
-    return await drive(core, core.operate({ ...call, body, received: inbound.received }, Date.now()), env, ctx, watch);
+    return await drive(core, core.operate({ ...call, body, received: inbound.received }, Date.now()), env, ctx, watch, room);
   } finally {
-    watch.end();
     leave(room);
   }
 }
@@ -197,14 +203,13 @@ async function receiveAndDrive(request, limit, inbound, env, ctx) {
   try {
     await receive(request, limit, room, inbound, watch);
     // Nothing of a refused one is kept: what it still waits for mustn't keep others out.
-    if (inbound.received !== RECEIVED.complete) leave(room);
+    if (inbound.received !== RECEIVED.complete) give(room);
     // Receiving took time: the instance may have been retired since.
     const core = currentCore(env);
     const first = core.begin(inbound, Date.now());
     inbound.body = EMPTY;
-    return answer(await drive(core, first, env, ctx, watch));
+    return answer(await drive(core, first, env, ctx, watch, room));
   } finally {
-    watch.end();
     leave(room);
   }
 }
@@ -212,7 +217,7 @@ async function receiveAndDrive(request, limit, inbound, env, ctx) {
 /// Everything that is under way has a place, so that what the platform ended can be found.
 function enter() {
   clear();
-  const room = { bytes: 0, since: Date.now(), forget: () => {} };
+  const room = { bytes: 0, since: Date.now(), core: undefined, effect: undefined };
   rooms.add(room);
   return room;
 }
@@ -229,13 +234,18 @@ function take(room, bytes) {
 function clear() {
   for (const room of rooms) {
     if (Date.now() - room.since < MOST_MS) return;
-    room.forget();
+    room.core?.abandon(room.effect);
     leave(room);
   }
 }
 
 function leave(room) {
-  if (rooms.delete(room)) bodiesBytes -= room.bytes;
+  if (rooms.delete(room)) give(room);
+}
+
+function give(room) {
+  bodiesBytes -= room.bytes;
+  room.bytes = 0;
 }
 
 /// Reads the body into `inbound`, or says there why not. What a sender announces counts for nothing but an early refusal: room is taken for what has arrived.
@@ -276,76 +286,90 @@ async function receive(request, limit, room, inbound, watch) {
 }
 
 /// The platform holds it to what was announced.
-async function receiveAtOnce(request, limit, room, inbound, watch) {
-  try {
-    const late = new Promise((resolve) => watch.set(RECEIVE_MS, resolve));
-    const bytes = await Promise.race([request.arrayBuffer(), late]);
-    if (bytes === undefined) inbound.received = RECEIVED.incomplete;
-    else if (bytes.byteLength > limit) inbound.received = RECEIVED.tooLarge;
-    else if (!take(room, bytes.byteLength)) inbound.received = RECEIVED.overloaded;
-    else inbound.body = [new Uint8Array(bytes)];
-  } catch {
-    inbound.received = RECEIVED.incomplete;
-  } finally {
-    watch.rest();
-  }
+function receiveAtOnce(request, limit, room, inbound, watch) {
+  return new Promise((resolve) => {
+    watch.set(RECEIVE_MS, () => {
+      inbound.received = RECEIVED.incomplete;
+      resolve();
+    });
+    request.arrayBuffer().then(
+      (bytes) => {
+        if (inbound.received !== RECEIVED.complete) return;
+        watch.rest();
+        if (bytes.byteLength > limit) inbound.received = RECEIVED.tooLarge;
+        else if (!take(room, bytes.byteLength)) inbound.received = RECEIVED.overloaded;
+        else inbound.body = [new Uint8Array(bytes)];
+        resolve();
+      },
+      () => {
+        watch.rest();
+        inbound.received = RECEIVED.incomplete;
+        resolve();
+      },
+    );
+  });
 }
 
-/// How each effect is performed: { done, and what came of it }. What isn't here is an end.
-const PERFORM = { ask, deliver, get, put, enqueue: send, limit };
+/// How each effect is performed, by its kind: { done, and what came of it }. What isn't here is an end.
+const PERFORM = { [DO.ask]: ask, [DO.deliver]: deliver, [DO.get]: get, [DO.put]: put, [DO.enqueue]: send, [DO.limit]: limit };
 
 /// Performs one effect after the other, and answers the end.
-async function drive(core, first, env, ctx, watch = new Watch()) {
-  let effect = first;
-  if (!PERFORM[effect.head.do]) return effect;
-  const room = enter();
-  room.forget = () => core.abandon(effect);
+async function drive(core, first, env, ctx, watch = new Watch(), room = enter()) {
+  const call = { env, ctx, watch, name: undefined, object: undefined };
+  room.core = core;
+  room.effect = first;
   try {
     for (;;) {
-      const perform = PERFORM[effect.head.do];
-      if (!perform) return effect;
-      const { done, ...facts } = await perform(effect, env, ctx, watch);
-      effect = core.resume(effect, done, Date.now(), facts);
+      const { effect } = room;
+      const perform = PERFORM[effect.kind];
+      if (perform === undefined) return effect;
+      room.effect = core.resume(effect, await perform(effect, call), Date.now());
     }
   } catch (fault) {
-    core.abandon(effect);
+    core.abandon(room.effect);
     throw fault;
   } finally {
-    watch.end();
     leave(room);
   }
 }
 
-async function ask({ head, body }, env, ctx, watch) {
-  const served = () => (head.wakes ? entityObject(env, head.object).serveAndWake(body) : entityObject(env, head.object).serve(body));
-  return within(head.timeout, ctx, watch, served, (bytes) => ({ done: DONE.replied, bytes }));
+/// What is asked of an object one time after the other goes through the same stub, as long as nothing fails.
+function ask({ text: name, body, a, b }, call) {
+  return within(a, call, () => {
+    if (call.name !== name) call.object = entityObject(call.env, name);
+    call.name = name;
+    return b === 0 ? call.object.serve(body) : call.object.serveAndWake(body);
+  }, replied);
 }
 
-async function get({ head }, env, ctx, watch) {
-  return within(head.timeout, ctx, watch, () => fromKv(env, head.key), (value) => (value === null ? { done: DONE.absent } : { done: DONE.replied, bytes: new Uint8Array(value) }));
+function get({ text, a }, call) {
+  return within(a, call, () => fromKv(call.env, text), (value) => (value === null ? { done: DONE.absent } : replied(new Uint8Array(value))));
 }
 
-async function put({ head, body }, env, ctx, watch) {
-  return within(head.timeout, ctx, watch, () => intoKv(env, head.key, body, head.seconds), () => ({ done: DONE.ok }));
+function put({ text, body, a, b }, call) {
+  return within(a, call, () => intoKv(call.env, text, body, b), ok);
 }
 
-async function send({ head, body }, env, ctx, watch) {
-  const message = head.text ? decoder.decode(body) : body;
-  return within(head.timeout, ctx, watch, () => enqueue(env, head.queue, message, head.text ? "text" : "bytes", head.delay_seconds), () => ({ done: DONE.ok }));
+function send({ text, body, a, b, c }, call) {
+  const work = () => (c === 0 ? enqueue(call.env, text, body, "bytes", b) : enqueue(call.env, text, decoder.decode(body), "text", b));
+  return within(a, call, work, ok);
 }
 
-async function limit({ head }, env, ctx, watch) {
-  return within(LIMIT_MS, ctx, watch, () => underLimit(env, head.key), (under) => ({ done: under ? DONE.ok : DONE.limited }));
+function limit({ text }, call) {
+  return within(LIMIT_MS, call, () => underLimit(call.env, text), (under) => (under ? ok() : { done: DONE.limited }));
 }
 
-async function deliver({ head, body }, _env, _ctx, watch) {
-  const { url, headers, timeout } = head;
+async function deliver({ text, body, a }, { watch }) {
+  const lines = text.split("\n");
+  const headers = {};
+  // No name stands there twice.
+  for (let n = 1; n < lines.length; n += 2) headers[lines[n]] = lines[n + 1];
   const abort = new AbortController();
   const { signal } = abort;
-  watch.set(timeout, () => abort.abort());
+  watch.set(a, () => abort.abort());
   try {
-    const response = await fetch(url, { method: "POST", headers, body, redirect: "manual", signal });
-    response.body?.cancel().catch(() => {});
+    const response = await fetch(lines[0], { method: "POST", headers, body, redirect: "manual", signal });
+    response.body?.cancel().catch(nothing);
     return { done: DONE.answered, status: response.status, text: response.headers.get("retry-after") };
   } catch {
     return { done: signal.aborted ? DONE.timedOut : DONE.failed };
@@ -354,12 +378,24 @@ async function deliver({ head, body }, _env, _ctx, watch) {
   }
 }
 
-function answer({ head, body }, more = {}) {
-  if (head.level) log(head.level, decoder.decode(body.subarray(head.answer_bytes)));
-  const headers = { "content-type": "application/json", ...more };
-  if (head.retry_after !== null) headers["retry-after"] = String(head.retry_after);
-  if (head.allow !== null) headers.allow = head.allow;
-  return new Response(body.subarray(0, head.answer_bytes), { status: head.status, headers });
+/// Of the numbers by which the machine says them.
+const LEVELS = [undefined, "info", "warn", "error"];
+const ALLOW = 4;
+const JSON_HEADERS = new Headers({ "content-type": "application/json" });
+
+function answer({ text, body, a: status, b: again, c }, more = undefined) {
+  let line = text;
+  let headers = JSON_HEADERS;
+  if (again !== 0 || c & ALLOW || more) headers = { "content-type": "application/json", ...more };
+  if (c & ALLOW) {
+    const end = text.indexOf("\n");
+    headers.allow = text.slice(0, end);
+    line = text.slice(end + 1);
+  }
+  const level = LEVELS[c & 3];
+  if (level !== undefined) log(level, line);
+  if (again !== 0) headers["retry-after"] = String(again - 1);
+  return new Response(body, { status, headers });
 }
 
 function health() {
@@ -373,29 +409,57 @@ const log = (level, line) => console[level === "info" ? "log" : level](line);
 /// A limit that doesn't say anything soon is none.
 const LIMIT_MS = 250;
 
+const ok = () => ({ done: DONE.ok });
+const replied = (message) => ({ done: DONE.replied, message });
+const nothing = () => {};
+
 /// What came of `work`, or that it failed, or that it takes too long. It may still go on then, and is let.
-function within(milliseconds, ctx, watch, work, came) {
-  const ended = (async () => came(await work()))().catch(() => ({ done: DONE.failed }));
+///
+/// Its functions have no names: the bundler keeps each name by a call whenever such a function is made.
+function within(milliseconds, call, work, came) {
   return new Promise((resolve) => {
+    // By the time that something comes too late, the watch is for something else.
     let late = false;
-    watch.set(milliseconds, () => {
+    let ended;
+    try {
+      ended = work();
+    } catch {
+      return resolve(failed(call));
+    }
+    call.watch.set(milliseconds, () => {
       late = true;
-      ctx.waitUntil(ended.then(() => {}));
+      call.name = undefined;
+      call.ctx.waitUntil(ended.then(nothing, nothing));
       resolve({ done: DONE.timedOut });
     });
-    ended.then((done) => {
-      // By then the watch is for something else.
-      if (late) return;
-      watch.rest();
-      resolve(done);
-    });
+    ended.then(
+      (value) => {
+        if (late) return;
+        call.watch.rest();
+        try {
+          resolve(came(value));
+        } catch {
+          resolve(failed(call));
+        }
+      },
+      () => {
+        if (!late) resolve(failed(call));
+      },
+    );
   });
+}
+
+/// A stub may be broken by what failed.
+function failed(call) {
+  call.watch.rest();
+  call.name = undefined;
+  return { done: DONE.failed };
 }
 
 /// The next look at what is waited for, at the latest: as soon as most of it may be late.
 const LOOK_MS = 1000;
 
-/// One timer for all that a request waits for, one thing after the other: a timer for each of them would cost more than all that wasm does for a small body.
+/// One timer for all that a request waits for, one thing after the other: a timer for each of them would cost more than all that wasm does for a small body. It isn't taken back: it ends with the request.
 class Watch {
   #timer;
   /// When the timer looks, when what is waited for is late, and what is done then.
@@ -417,6 +481,7 @@ class Watch {
     this.#late = undefined;
   }
 
+  /// An object doesn't end when its work does.
   end() {
     this.#late = undefined;
     if (this.#looks !== Infinity) clearTimeout(this.#timer);
@@ -439,9 +504,6 @@ class Watch {
   }
 }
 
-/// The objects of an isolate share one wasm instance, apart from the machine's. After a trap it is made anew, and each object takes itself from the new one.
-let generation = 0;
-
 /// What an object says of itself. Anything else out of wasm is a trap: it left the instance half-way, whether it is a `WebAssembly.RuntimeError` or not.
 const STORE_FAULT = /^store_/;
 
@@ -454,12 +516,12 @@ const SEND_MS = 30 * 1000;
 
 /// The Durable Object: SQLite and one alarm, under the protocol in wasm.
 export class EntityObject extends DurableObject {
-  #inner;
-  #generation = 0;
+  #store;
+  #object;
   #armed = false;
 
   serve(message) {
-    const reply = this.#call((inner) => inner.serve(message));
+    const reply = this.#call((store, object) => store.serve(object, message));
     if (!this.#armed) {
       this.#armed = true;
       this.ctx.waitUntil(this.#arm());
@@ -471,8 +533,8 @@ export class EntityObject extends DurableObject {
   async serveAndWake(message) {
     const { storage } = this.ctx;
     const alarm = await storage.getAlarm();
-    const reply = this.#call((inner) => inner.serve(message));
-    const due = this.#call((inner) => inner.due());
+    const reply = this.#call((store, object) => store.serve(object, message));
+    const due = this.#call((store, object) => store.due(object));
     if (due < 0) {
       this.ctx.waitUntil(this.#arm());
       return reply;
@@ -488,9 +550,9 @@ export class EntityObject extends DurableObject {
     // First: should anything below fail, it is tried again all the same. What is due is in more of a hurry than the walk.
     await storage.setAlarm(Date.now() + (this.#due() >= 0 ? AGAIN_MS : 3600 * 1000));
     const sent = await this.#notify();
-    const walk = () => this.#call((inner) => inner.walk());
+    const walk = () => this.#call((store, object) => store.walk(object));
     const next = walk();
-    const due = this.#call((inner) => inner.due());
+    const due = this.#call((store, object) => store.due(object));
     if (next >= 0) {
       await storage.setAlarm(Date.now() + (due >= 0 ? Math.min(next, sent ? due : Math.max(due, AGAIN_MS)) : next));
       return;
@@ -504,7 +566,7 @@ export class EntityObject extends DurableObject {
   /// When the next notice is due, in milliseconds; negative: nothing is expected, or it can't be told.
   #due() {
     try {
-      return this.#call((inner) => inner.due());
+      return this.#call((store, object) => store.due(object));
     } catch {
       return -1;
     }
@@ -514,7 +576,7 @@ export class EntityObject extends DurableObject {
   async #notify() {
     const watch = new Watch();
     try {
-      const notices = this.#call((inner) => inner.overdue());
+      const notices = this.#call((store, object) => store.overdue(object));
       const view = new DataView(notices.buffer, notices.byteOffset, notices.byteLength);
       const bodies = [];
       for (let at = 4; at < notices.length; ) {
@@ -525,9 +587,9 @@ export class EntityObject extends DurableObject {
       // What is due though none of the page was met can't be read.
       if (bodies.length === 0 && (view.getUint32(0) > 0 || this.#due() !== 0)) return true;
       if (bodies.length === 0) throw new Error("none can be read");
-      const sent = await within(SEND_MS, this.ctx, watch, () => enqueueNotices(this.env, bodies), () => ({ done: DONE.ok }));
+      const sent = await within(SEND_MS, { ctx: this.ctx, watch }, () => enqueueNotices(this.env, bodies), ok);
       if (sent.done !== DONE.ok) throw new Error("not sent");
-      this.#call((inner) => inner.notified(notices));
+      this.#call((store, object) => store.notified(object, notices));
       log("info", JSON.stringify({ level: "info", code: "notices_sent", messages_sent: bodies.length }));
       return true;
     } catch {
@@ -544,24 +606,16 @@ export class EntityObject extends DurableObject {
   }
 
   #call(what) {
-    if (generation === 0) {
-      glue.initSync({ module });
-      generation = 1;
-    }
-    const instance = generation;
+    const serving = currentStore(module);
     try {
-      if (this.#generation !== instance) {
-        this.#inner = new glue.EntityObject(this.ctx, this.env);
-        this.#inner.open();
-        this.#generation = instance;
+      if (this.#store !== serving) {
+        this.#object = serving.open(this.ctx, this.env);
+        this.#store = serving;
       }
-      return what(this.#inner);
+      return what(serving, this.#object);
     } catch (fault) {
       if (STORE_FAULT.test(fault?.message)) throw fault;
-      if (generation === instance) {
-        glue.__wbg_reset_state();
-        generation += 1;
-      }
+      serving.trapped = true;
       log("error", '{"level":"error","code":"store_trapped"}');
       throw new Error("store_trapped");
     }

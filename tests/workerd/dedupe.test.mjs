@@ -258,6 +258,20 @@ describe("an object that holds many events", () => {
     assert.ok(next > Date.now() + 11 * 3600 * 1000, "it rests");
     assert.equal((await send(worker, live)).code, "duplicate");
   });
+
+  test("a row that the walk deleted isn't remembered elsewhere: the event is delivered again", async () => {
+    const worker = await startFillable();
+    const event = dispense();
+    assert.equal((await send(worker, event)).code, "delivered");
+    // Nothing is read for it: what was written is held.
+    const resent = await sendLogged(worker, event);
+    assert.deepEqual([resent.code, resent.read], ["duplicate", 0]);
+    await door(worker, OBJECT, "sql", { statement: "UPDATE rows SET expires = 0" });
+    await door(worker, OBJECT, "wake");
+    await until(async () => (await door(worker, OBJECT, "count")).rows === 0, { what: "the walk" });
+    assert.equal((await send(worker, event)).code, "delivered");
+    assert.equal(origin.of(event.id).length, 2);
+  });
 });
 
 describe("an object that fails", () => {

@@ -122,7 +122,7 @@ function modules(bundle, entry, imports) {
   }
   const wasm = join(ROOT, "build/wasm-test-hooks");
   const files = readdirSync(wasm, { recursive: true }).filter((name) => /\.(js|wasm)$/.test(name));
-  const sources = ["entry", "core", "bindings"].map((name) => `src/worker/${name}.mjs`);
+  const sources = ["entry", "core", "store", "bindings"].map((name) => `src/worker/${name}.mjs`);
   return [
     ...(entry ? [[relative(ROOT, entry), entry]] : []),
     ...sources.map((name) => [name, join(ROOT, name)]),

@@ -20,7 +20,9 @@ WebAssembly.Instance = class {
 };
 
 function count(into, name, call, values) {
-  into[name] = (into[name] ?? 0) + 1;
+  // An import's name has a hash behind it.
+  const [, plain = name] = /^__wbg_(\w+)_[0-9a-f]{16}$/.exec(name) ?? [];
+  into[plain] = (into[plain] ?? 0) + 1;
   return call(...values);
 }
 

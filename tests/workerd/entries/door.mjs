@@ -1,7 +1,8 @@
 // The Worker with a door to its objects: `/door/{object}/{what}` fills one at once, walks it, counts its rows and letters, moves the clock of what is expected, runs any SQL; `/door/names` tells which objects were asked for.
 
 import production, { EntityObject as Production } from "../../../src/worker/entry.mjs";
-import * as glue from "../../../build/wasm/rxgate.js";
+import { currentStore } from "../../../src/worker/store.mjs";
+import module from "../../../build/wasm/rxgate_bg.wasm";
 
 const names = new Set();
 
@@ -32,14 +33,15 @@ export default {
 };
 
 export class EntityObject extends Production {
-  #inner;
+  #store;
+  #object;
   #cursors = [];
 
   async door(what, { from, to, expires_in_ms, statement }) {
     const { storage } = this.ctx;
     switch (what) {
       case "fill":
-        this.#open().fill(Number(from), Number(to), Number(expires_in_ms));
+        this.#open((store, object) => store.fill(object, Number(from), Number(to), Number(expires_in_ms)));
         this.#cursors = [];
         return {};
       case "multiply":
@@ -60,9 +62,10 @@ export class EntityObject extends Production {
         storage.sql.exec("UPDATE letters SET expires = expires - ?", Number(expires_in_ms));
         return {};
       case "sweep": {
-        const inner = this.#open();
-        this.#cursors = [];
-        const next = inner.sweep();
+        const next = this.#open((store, object) => {
+          this.#cursors = [];
+          return store.sweep(object);
+        });
         const written = (start) => {
           const cursors = this.#cursors.filter(({ statement }) => statement.trim().startsWith(start));
           return cursors.reduce((sum, { cursor }) => sum + cursor.rowsWritten, 0);
@@ -101,22 +104,20 @@ export class EntityObject extends Production {
     }
   }
 
-  /// The object's wasm side, on SQL whose cursors are kept, so that they can be asked what they cost.
-  #open() {
-    if (this.#inner) return this.#inner;
-    try {
-      // Not a message: it fails, but then the wasm is there and the tables are made.
-      this.serve(new Uint8Array(0));
-    } catch {}
-    const { sql } = this.ctx.storage;
-    const counted = {
-      exec: (statement, ...bindings) => {
-        const cursor = sql.exec(statement, ...bindings);
-        this.#cursors.push({ statement, cursor });
-        return cursor;
-      },
-    };
-    this.#inner = new glue.EntityObject({ storage: { sql: counted } }, this.env);
-    return this.#inner;
+  /// The object once more in wasm, on SQL whose cursors are kept, so that they can be asked what they cost.
+  #open(what) {
+    if (this.#store === undefined) {
+      const { sql } = this.ctx.storage;
+      const counted = {
+        exec: (statement, ...bindings) => {
+          const cursor = sql.exec(statement, ...bindings);
+          this.#cursors.push({ statement, cursor });
+          return cursor;
+        },
+      };
+      this.#store = currentStore(module);
+      this.#object = this.#store.open({ storage: { sql: counted } }, this.env);
+    }
+    return what(this.#store, this.#object);
   }
 }

@@ -10,10 +10,11 @@ const CALLS = { layout: [1], claim: [2, 6], commit: [3], release: [4], move: [5]
 /// The number after that one, of requests about letters.
 const LETTERS = { keep: 1, list: 2, read: 3, remove: 4, mark: 5, count: 6 };
 
-/// Whether a message to an object is one of the calls of that name.
+/// Whether a message to an object, text or bytes, is one of the calls of that name.
 function is(call, message) {
   if (call === "any") return true;
-  return LETTERS[call] === undefined ? CALLS[call]?.includes(message[1]) : message[1] === CALLS.letters[0] && message[2] === LETTERS[call];
+  const [, number, about] = typeof message === "string" ? [...message.slice(0, 3)].map((byte) => byte.charCodeAt(0)) : message;
+  return LETTERS[call] === undefined ? CALLS[call]?.includes(number) : number === CALLS.letters[0] && about === LETTERS[call];
 }
 
 /// An order: "<call> <how> <times>".

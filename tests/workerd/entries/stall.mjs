@@ -5,6 +5,7 @@ import production from "../../../src/worker/entry.mjs";
 
 export { EntityObject } from "../../../src/worker/entry.mjs";
 
+/// The second byte of a message; a commit is short enough to be text.
 const COMMIT = 3;
 const forever = () => {
   console.log('{"code":"stalled"}');
@@ -26,7 +27,7 @@ class Stalling {
 
   getByName(name) {
     const object = this.#objects.getByName(name);
-    return { serve: (message) => (this.#commits && message[1] === COMMIT ? forever() : object.serve(message)) };
+    return { serve: (message) => (this.#commits && message.charCodeAt?.(1) === COMMIT ? forever() : object.serve(message)) };
   }
 }
 
