@@ -455,7 +455,7 @@ fn taken(life: Life, events: &[&'static str]) -> Vec<(Ordering, u16)> {
 }
 
 /// Plausible lives of orders, as they happen.
-const ORDERS: [(Life, &[&str]); 9] = [
+const ORDERS: [(Life, &[&str]); 10] = [
     (
         Life::OrderDelivery,
         &[DIGITIZED, ASSIGNED, ACCEPTED, SHIPPED, PICKED_UP, BROUGHT],
@@ -471,6 +471,8 @@ const ORDERS: [(Life, &[&str]); 9] = [
         &[ASSIGNED, REJECTED, ASSIGNED, REJECTED, ASSIGNED, FINAL],
     ),
     (Life::OrderDelivery, &[DIGITIZED, UNREADABLE, FINAL]),
+    // Too late to be in order, it is said all the same: what isn't readable, nobody accepts.
+    (Life::OrderDelivery, &[ASSIGNED, UNREADABLE, ACCEPTED]),
     (Life::OrderDelivery, &[ACCEPTED, SHIPPED, PICKED_UP, FINAL]),
     (
         Life::OrderDelivery,
