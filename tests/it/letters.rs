@@ -222,8 +222,7 @@ fn what_the_platform_moved_and_what_cant_be_opened_are_kept_too() {
     world.send_event("evt_1", TYPE);
     let mut moved = world.take(DELIVERIES);
     moved.queue = DEAD_LETTERS.to_owned();
-    let settled = world.attempt(&moved);
-    assert_eq!((settled.summary(), settled.record.rows_read), (KEPT, 1));
+    assert_eq!(world.attempt(&moved).summary(), KEPT);
     let kept = world.letters();
     assert_eq!(
         (kept[0].code.as_str(), kept[0].source.as_str()),
@@ -241,7 +240,7 @@ fn what_the_platform_moved_and_what_cant_be_opened_are_kept_too() {
             assert!(settled.delay() >= seconds(60));
         }
         let settled = world.attempt_nth(&unreadable, MAX_ATTEMPTS);
-        assert_eq!(settled.summary(), KEPT);
+        assert_eq!((settled.summary(), settled.record.rows_read), (KEPT, 1));
         assert_eq!(settled.record.reason, Some("message_unreadable"));
         assert_eq!(settled.record.problem, Some("message_unreadable"));
         assert_eq!(settled.record.source, None);
