@@ -1805,6 +1805,13 @@ fn what_was_committed_before_a_move_is_a_duplicate_after_it() {
 }
 
 #[test]
+fn of_so_many_objects_the_same_one_has_an_entity_in_every_version() {
+    let mut key = entity(9);
+    key.0[..8].copy_from_slice(&258_u64.to_be_bytes());
+    assert_eq!([0, 1, 4, 7].map(|shards| key.shard(shards)), [0, 0, 2, 6]);
+}
+
+#[test]
 fn the_number_of_objects_is_recorded_once_and_a_change_has_to_be_meant() {
     let store = Memory::default();
     let ask = |shards, previous, now| {

@@ -256,6 +256,23 @@ fn the_objects_word_is_put_into_kv_once_and_saves_the_call_from_then_on() {
 }
 
 #[test]
+fn an_instance_knows_of_more_than_the_last_event_what_it_has_put_into_kv() {
+    let mut world = delivered();
+    assert_eq!(world.send_event("evt_2", TYPE).summary(), DELIVERED);
+    for puts in [2, 0] {
+        world.kv.clear();
+        world.did.clear();
+        for id in ["evt_1", "evt_2"] {
+            assert_eq!(world.send_event(id, TYPE).summary(), DUPLICATE);
+        }
+        assert_eq!(
+            world.did.iter().filter(|did| *did == "put dup").count(),
+            puts
+        );
+    }
+}
+
+#[test]
 fn kv_that_fails_hangs_or_is_stale_costs_a_call_and_never_an_event() {
     for look in [Look::Fails, Look::Hangs, Look::Stale(seconds(60))] {
         let mut world = delivered();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rxgate::auth::Sealed;
 use rxgate::config::{DEAD_LETTERS, DELIVERIES};
-use rxgate::delivery::{MAX_ATTEMPTS, webhook_id};
+use rxgate::delivery::{MAX_AGE, MAX_ATTEMPTS, webhook_id};
 use rxgate::effect::Verdict;
 use rxgate::entity::event_digest;
 use rxgate::letters::{LETTERS_OBJECT, Letter, LetterId, TOMBSTONE};
@@ -242,10 +242,17 @@ fn what_the_platform_moved_and_what_cant_be_opened_are_kept_too() {
             assert!(settled.delay() >= seconds(60));
         }
         let settled = world.attempt_nth(&unreadable, MAX_ATTEMPTS);
-        assert_eq!(settled.summary(), KEPT);
+        assert_eq!((settled.summary(), settled.record.rows_read), (KEPT, 1));
         assert_eq!(settled.record.reason, Some("message_unreadable"));
         assert_eq!(settled.record.problem, Some("message_unreadable"));
         assert_eq!(settled.record.source, None);
+        let kept = world.letters();
+        let kept = kept
+            .iter()
+            .find(|letter| letter.id == LetterId::of(&unreadable.body));
+        let kept = kept.unwrap();
+        let length = u32::try_from(unreadable.body.len()).unwrap();
+        assert_eq!((kept.received_at, kept.body_bytes), (world.now, length));
     }
     assert_eq!(world.letters().len(), 4);
 }
@@ -568,6 +575,16 @@ fn a_letter_whose_body_isnt_there_is_waited_for_and_kept_without_it_in_the_end()
     );
     assert_eq!(world.consume().summary(), ACK_DELIVERED);
     assert!(world.delivered[0].body.len() > 130_000);
+}
+
+#[test]
+fn a_letter_that_becomes_too_old_while_its_body_is_asked_for_is_kept_in_that_attempt() {
+    let mut world = world();
+    let (sent, _) = large_letter(&mut world);
+    world.now = sent.at.after(MAX_AGE - Duration::from_millis(1));
+    world.looks.push_back(Look::Hangs);
+    assert_eq!(world.attempt(&sent).summary(), KEPT);
+    assert_eq!(world.letters()[0].code, "message_unreadable");
 }
 
 #[test]

@@ -795,6 +795,10 @@ fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
             (413, "body_too_large", None),
         ),
         (
+            of("max_body_bytes", json!(text.len()), &text),
+            (200, "delivered", None),
+        ),
+        (
             ends(|r| r.received = Received::Incomplete),
             (503, "body_incomplete", Some(5)),
         ),
@@ -874,6 +878,24 @@ fn every_outcome_is_reached_with_its_status_code_and_retry_after() {
 }
 
 // ── refusals and the log ──
+
+#[test]
+fn a_body_has_its_length_in_the_log_where_it_is_read() {
+    let text = body("evt_1", TYPE, EVENTS[5].2);
+    let signature = sign(SENDER_SECRET, START, &text);
+    let mut world = World::new();
+    let mut logged = |signature| {
+        let request = Inbound {
+            signature,
+            ..inbound(&text, "")
+        };
+        let flight = world.begin_with(request, START);
+        world.finish(flight).record.body_bytes
+    };
+    assert_eq!(logged(Some(&signature)), Some(text.len()));
+    // The shell doesn't read the body of a request without its signature.
+    assert_eq!(logged(None), None);
+}
 
 /// A gateway with a rate limit, that logs one refusal in so many beyond it.
 fn limited(sample: u16) -> World {

@@ -684,6 +684,26 @@ fn the_state_of_an_order_is_that_of_its_round() {
 }
 
 #[test]
+fn what_the_sequence_doesnt_have_decides_the_state_but_for_that_of_an_order() {
+    let refused = [
+        ("authorization.created", 1, State::Approved),
+        ("authorization.rejected", 1, State::Rejected),
+    ];
+    assert_eq!(
+        states(Life::Authorization, &refused),
+        [State::Approved, State::Rejected]
+    );
+    let unreadable = [
+        (UNREADABLE, 2, State::DigitizationRejected),
+        (ACCEPTED, 3, State::Accepted),
+    ];
+    assert_eq!(
+        states(Life::OrderDelivery, &unreadable),
+        [State::DigitizationRejected; 2]
+    );
+}
+
+#[test]
 fn an_event_that_is_tried_again_begins_no_round_and_one_of_a_round_before_is_superseded() {
     let life = Life::OrderDelivery;
     let mut progress = Progress::default();

@@ -1192,6 +1192,9 @@ fn neither_a_change_of_shards_nor_leases_before_a_move_lose_an_event_of_a_sender
     let end = world.send_event("evt_2", TYPE);
     assert_eq!(end.summary(), ENQUEUED);
     let sent = world.take(DELIVERIES);
+    // Where our queue doesn't take it either, the sender is told why.
+    world.sends.push_back(Take::Fails(Fault::Before));
+    assert_eq!(world.send_event("evt_2", TYPE).record.code, "in_flight");
     assert_eq!(world.attempt(&sent).record.code, "in_flight");
     world.wait(LEASE);
     assert_eq!(world.attempt(&sent).summary(), ACK_DELIVERED);

@@ -701,4 +701,20 @@ fn of_two_objects_the_later_round_decides_the_state() {
         claim(&mut new, 10, 0, State::Shipped),
         State::Rejected as u8
     );
+    // Of one round the higher rank does, whichever object has it.
+    for shipped_is_ours in [true, false] {
+        let (mut ours, mut theirs) = (Entity::default(), Entity::default());
+        let (first, second) = if shipped_is_ours {
+            (&mut ours, &mut theirs)
+        } else {
+            (&mut theirs, &mut ours)
+        };
+        claim(first, 7, 4, State::Shipped);
+        claim(second, 3, 3, State::Accepted);
+        ours.merge(&theirs, START);
+        assert_eq!(
+            claim(&mut ours, 10, 0, State::Accepted),
+            State::Shipped as u8
+        );
+    }
 }
