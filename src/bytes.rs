@@ -124,9 +124,148 @@ pub(crate) fn header_name(text: &str) -> Option<String> {
     sound.then(|| text.to_ascii_lowercase())
 }
 
+/// Where `piece` stands first. For short texts: the library's search is for long ones, and three kilobytes of wasm.
+pub(crate) fn find(text: &str, piece: &str) -> Option<usize> {
+    let last = text.len().checked_sub(piece.len())?;
+    (0..=last).find(|&at| text.as_bytes().get(at..at + piece.len()) == Some(piece.as_bytes()))
+}
+
 /// Lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits = |byte: &u8| [byte >> 4, byte & 15];
     let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' - 10 + n });
     bytes.iter().flat_map(digits).map(digit).collect()
+}
+
+/// The two alphabets of base64 (RFC 4648).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Base64 {
+    /// The first, padded.
+    Standard,
+    /// The one for URLs, not padded; it is read with its padding as well.
+    Url,
+}
+
+impl Base64 {
+    pub(crate) fn write(self, bytes: &[u8]) -> String {
+        let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+        for three in bytes.chunks(3) {
+            let bits = three.iter().fold(0, |bits, b| bits << 8 | u32::from(*b));
+            let bits = bits << (24 - three.len() * 8);
+            for place in 0..4 {
+                if place <= three.len() {
+                    text.push(self.digit((bits >> (18 - place * 6)) as u8 & 63));
+                } else if self == Self::Standard {
+                    text.push('=');
+                }
+            }
+        }
+        text
+    }
+
+    /// `None` if it is no base64, or bits that mean nothing aren't zero: there is one text for the same bytes.
+    pub(crate) fn read(self, text: &str) -> Option<Vec<u8>> {
+        let padding = text.bytes().rev().take_while(|b| *b == b'=').count();
+        let digits = text.as_bytes().get(..text.len() - padding)?;
+        let missing = match digits.len() % 4 {
+            1 => return None,
+            more => (4 - more) % 4,
+        };
+        if padding > missing || (padding < missing && self == Self::Standard) {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+        let (mut bits, mut count) = (0_u32, 0);
+        for digit in digits {
+            bits = bits << 6 | u32::from(self.value(*digit)?);
+            count += 6;
+            if count >= 8 {
+                count -= 8;
+                bytes.push((bits >> count) as u8);
+                bits &= (1 << count) - 1;
+            }
+        }
+        (bits == 0).then_some(bytes)
+    }
+
+    /// The last two digits.
+    fn last(self) -> [u8; 2] {
+        match self {
+            Self::Standard => *b"+/",
+            Self::Url => *b"-_",
+        }
+    }
+
+    fn digit(self, value: u8) -> char {
+        let [plus, slash] = self.last();
+        char::from(match value {
+            0..=25 => b'A' + value,
+            26..=51 => b'a' - 26 + value,
+            52..=61 => value - 52 + b'0',
+            62 => plus,
+            _ => slash,
+        })
+    }
+
+    fn value(self, digit: u8) -> Option<u8> {
+        let [plus, slash] = self.last();
+        Some(match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            _ if digit == plus => 62,
+            _ if digit == slash => 63,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::alphabet;
+    use base64::engine::general_purpose::{GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD};
+    use base64::engine::{DecodePaddingMode, GeneralPurpose};
+    use proptest::prelude::*;
+
+    use super::Base64;
+
+    /// The vectors of RFC 4648 (10).
+    #[test]
+    fn the_published_vectors_hold() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(Base64::Standard.write(bytes.as_bytes()), text);
+            assert_eq!(Base64::Standard.read(text), Some(bytes.into()));
+            let bare = text.trim_end_matches('=');
+            assert_eq!(Base64::Url.write(bytes.as_bytes()), bare);
+            assert_eq!(Base64::Url.read(text), Some(bytes.into()));
+            assert_eq!(Base64::Url.read(bare), Some(bytes.into()));
+        }
+        for wrong in [
+            "Zg", "Zg=", "Zh==", "Zm9=", "Zm9v=", "Z", "====", "=", "Zg==Zg==", "Zm 9v", "Zm9-",
+        ] {
+            assert_eq!(Base64::Standard.read(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn base64_is_as_the_crate_has_it(bytes: Vec<u8>, text in "[A-Da-d0-3+/_\\-]{0,9}={0,5}[A=+ ]{0,2}") {
+            let url = GeneralPurpose::new(&alphabet::URL_SAFE, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
+            prop_assert_eq!(Base64::Standard.write(&bytes), STANDARD.encode(&bytes));
+            prop_assert_eq!(Base64::Url.write(&bytes), URL_SAFE_NO_PAD.encode(&bytes));
+            prop_assert_eq!(Base64::Standard.read(&STANDARD.encode(&bytes)), Some(bytes.clone()));
+            prop_assert_eq!(Base64::Url.read(&URL_SAFE_NO_PAD.encode(&bytes)), Some(bytes));
+            prop_assert_eq!(Base64::Standard.read(&text), STANDARD.decode(&text).ok(), "{}", text);
+            prop_assert_eq!(Base64::Url.read(&text), url.decode(&text).ok(), "{}", text);
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::auth::{
     Authentication, Key, KeyFault, KeyId, Keyring, MAX_SEAL_KEYS, MIN_KEY_BYTES, SealKey,
     SealKeyFault, SealKeys, Stale, TimestampedHmac,
 };
+use crate::by_name::ByName;
 use crate::bytes::header_name;
 use crate::delivery::{
     Format, MAX_SIGNING_KEYS, PERMANENT_STATUSES, Pattern, Route, SigningKey, SigningKeyFault,
@@ -233,9 +234,9 @@ impl fmt::Debug for Headers {
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// `None`: there is such a source, and its settings are faulty.
-    pub sources: BTreeMap<String, Option<Source>>,
+    pub sources: ByName<Option<Source>>,
     /// Of sources whose settings are faulty: which provider they name, since its senders are to be answered in their own form all the same.
-    pub faulty: BTreeMap<String, Provider>,
+    pub faulty: ByName<Provider>,
     /// By place.
     pub destinations: Vec<Option<Destination>>,
     /// How many objects share the entities.
@@ -275,10 +276,11 @@ impl Config {
         secrets: &BTreeMap<String, String>,
         bindings: Bindings,
     ) -> Self {
-        Self::read(&vars.into(), secrets, bindings)
+        Self::read(&vars.into(), &secrets.into(), bindings)
     }
 
-    fn read(vars: &Settings, secrets: &BTreeMap<String, String>, bindings: Bindings) -> Self {
+    /// The same of what is at hand already.
+    pub fn read(vars: &Settings, secrets: &ByName<String>, bindings: Bindings) -> Self {
         let mut faults = Vec::new();
         if vars.len() + secrets.len() > MAX_VARS {
             faults.push(Fault {
@@ -388,7 +390,7 @@ impl Config {
     pub fn source(
         id: &str,
         table: impl Into<Setting>,
-        secrets: &BTreeMap<String, String>,
+        secrets: &ByName<String>,
     ) -> Result<Source, Vec<Fault>> {
         let bindings = Bindings {
             queues: [DELIVERIES, DEAD_LETTERS].map(str::to_owned).to_vec(),
@@ -448,26 +450,29 @@ fn held(vars: &Settings) -> Vec<(String, Vec<String>)> {
         "basic",
         "header.keys",
     ];
-    let of_table = |(name, table): (&String, &Setting)| {
-        let given = lists.map(|list| {
+    let mut held = Vec::new();
+    for (name, table) in vars.iter() {
+        if name != "RXGATE" && !name.starts_with("SOURCE_") {
+            continue;
+        }
+        for list in lists {
             let mut steps = list.split('.');
             let keys = steps.try_fold(table, |table, step| table.get(step));
-            (format!("{name}.{list}"), keys.cloned())
-        });
-        let given = given.into_iter().filter_map(|(path, keys)| {
+            let Some(keys) = keys.and_then(Setting::as_array) else {
+                continue;
+            };
             let secret = |key: &Setting| Some(key.get("secret")?.as_str()?.to_owned());
-            let keys = keys?;
-            Some((path, keys.as_array()?.iter().filter_map(secret).collect()))
-        });
-        given.collect::<Vec<_>>()
-    };
-    let lets_in =
-        |(name, _): &(&String, &Setting)| *name == "RXGATE" || name.starts_with("SOURCE_");
-    vars.iter().filter(lets_in).flat_map(of_table).collect()
+            held.push((
+                format!("{name}.{list}"),
+                keys.iter().filter_map(secret).collect(),
+            ));
+        }
+    }
+    held
 }
 
 struct Parser<'a> {
-    secrets: &'a BTreeMap<String, String>,
+    secrets: &'a ByName<String>,
     bindings: &'a Bindings,
     /// The destinations that get the sender's own bytes, faulty ones included, and the names of their own headers.
     originals: Vec<(String, Vec<String>)>,
@@ -1007,15 +1012,11 @@ impl Parser<'_> {
         configured: &[String],
         destinations: &[String],
     ) -> Vec<Route> {
-        let of_provider = provider
-            .into_iter()
-            .flat_map(Provider::event_types)
-            .map(|(_, canonical)| canonical);
-        let of_settings = configured.iter().map(String::as_str);
-        let types_there_are: Vec<&str> = of_provider
-            .chain(of_settings)
-            .chain([UNKNOWN_TYPE])
-            .collect();
+        let mut types_there_are: Vec<&str> = vec![UNKNOWN_TYPE];
+        if let Some(provider) = provider {
+            types_there_are.extend(provider.event_types().map(|(_, canonical)| canonical));
+        }
+        types_there_are.extend(configured.iter().map(String::as_str));
         let mut routes = Vec::new();
         for (path, value) in self.array(table, "routes", false) {
             let known = ["types", "pharmacies", "branches", "destination"];

@@ -5,6 +5,7 @@
 //! answered. [`machine::Machine`] is that way; it does no I/O. The Worker's shell performs its [`effect`]s.
 
 pub mod auth;
+pub mod by_name;
 mod bytes;
 pub mod config;
 pub mod delivery;
@@ -14,7 +15,6 @@ pub mod entropy;
 pub mod event;
 pub mod expectation;
 pub mod inbound;
-pub mod json;
 pub mod letters;
 pub mod machine;
 pub mod operator;
@@ -23,6 +23,8 @@ pub mod parcel;
 pub mod provider;
 pub mod record;
 pub mod time;
+
+pub use rxgate_json as json;
 
 #[cfg(feature = "js")]
 pub mod js;

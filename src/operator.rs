@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::auth::{Key, KeyId, Sealed};
+use crate::bytes::Base64;
 use crate::config::{Alert, Config, DELIVERIES, Fault};
 use crate::effect::{Answer, Delivery, Done, Effect, Verdict};
 use crate::entity::{Reply, Request};
@@ -777,7 +776,7 @@ fn content(gateway: &Gateway, letter: &Letter, frame: Option<&[u8]>) -> String {
         withheld: body.is_some() && !passes,
         body_base64: shown
             .filter(|_| text.is_none())
-            .map(|body| STANDARD.encode(body)),
+            .map(|body| Base64::Standard.write(body)),
         body: text,
     })
 }

@@ -2,14 +2,14 @@
 //! of the key can have made it.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use aes_gcm::aead::{Aead, AeadInOut, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use super::KeyId;
-use crate::bytes::{Reader, Writer};
+use crate::bytes::{Base64, Reader, Writer};
 
 /// The first key seals; the others are of earlier days, and open.
 pub const MAX_SEAL_KEYS: usize = 4;
@@ -48,7 +48,9 @@ impl Sealed {
 #[derive(Clone)]
 pub struct SealKey {
     id: KeyId,
-    cipher: Aes256Gcm,
+    key: Zeroizing<[u8; KEY_BYTES]>,
+    /// Made when it is first needed: what only reads settings, such as the npm package, then has no cipher in it.
+    cipher: OnceLock<Aes256Gcm>,
 }
 
 /// Why a key can't be used.
@@ -67,13 +69,20 @@ pub enum SealKeyFault {
 impl SealKey {
     /// Reads base64 of 32 bytes.
     pub fn parse(id: KeyId, text: &str) -> Result<Self, SealKeyFault> {
-        let bytes = STANDARD.decode(text).map_err(|_| SealKeyFault::NotBase64)?;
-        let length = SealKeyFault::Length { bytes: bytes.len() };
-        if bytes.len() != KEY_BYTES {
-            return Err(length);
-        }
-        let cipher = Aes256Gcm::new_from_slice(&bytes).map_err(|_| length)?;
-        Ok(Self { id, cipher })
+        let bytes = Base64::Standard.read(text).ok_or(SealKeyFault::NotBase64)?;
+        let bytes = Zeroizing::new(bytes);
+        let key = bytes.as_slice().try_into();
+        let key = key.map_err(|_| SealKeyFault::Length { bytes: bytes.len() })?;
+        Ok(Self {
+            id,
+            key: Zeroizing::new(key),
+            cipher: OnceLock::new(),
+        })
+    }
+
+    fn cipher(&self) -> &Aes256Gcm {
+        let make = || Aes256Gcm::new(&(*self.key).into());
+        self.cipher.get_or_init(make)
     }
 
     /// The key's name.
@@ -143,7 +152,7 @@ impl SealKeys {
         let mut sealed = room.raw(front).raw(&head).raw(&nonce).raw(plain).done();
         let text = sealed.get_mut(before..)?;
         let (nonce, covered) = (Nonce::from(nonce), covered(what, &head));
-        let cipher = &key.cipher;
+        let cipher = key.cipher();
         let tag = cipher.encrypt_inout_detached(&nonce, &covered, text.into());
         sealed.extend_from_slice(&tag.ok()?);
         Some(sealed)
@@ -159,7 +168,7 @@ impl SealKeys {
             msg: text,
             aad: &covered,
         };
-        let plain = key.cipher.decrypt(&Nonce::from(nonce), payload);
+        let plain = key.cipher().decrypt(&Nonce::from(nonce), payload);
         plain.map(Opened).map_err(|_| Unsealable::Mismatch)
     }
 }
@@ -193,7 +202,7 @@ mod tests {
     use super::*;
 
     fn key(id: &str, byte: u8) -> SealKey {
-        SealKey::parse(KeyId::new(id), &STANDARD.encode([byte; 32])).unwrap()
+        SealKey::parse(KeyId::new(id), &Base64::Standard.write(&[byte; 32])).unwrap()
     }
 
     fn keys(keys: Vec<SealKey>) -> SealKeys {
@@ -255,9 +264,9 @@ mod tests {
         let expected = unhex(
             "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015adb094dac5d93471bdec1a502270e3cc6c",
         );
-        let key = SealKey::parse(KeyId::new("k"), &STANDARD.encode(&key)).unwrap();
+        let key = SealKey::parse(KeyId::new("k"), &Base64::Standard.write(&key)).unwrap();
         let nonce: [u8; 12] = unhex("cafebabefacedbaddecaf888").try_into().unwrap();
-        let made = key.cipher.encrypt(&Nonce::from(nonce), plain.as_slice());
+        let made = key.cipher().encrypt(&Nonce::from(nonce), plain.as_slice());
         assert_eq!(made.unwrap(), expected);
     }
 

@@ -1,6 +1,5 @@
 //! The settings of a sender that is configured: its scheme, and where its events say what.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Setting;
@@ -8,6 +7,7 @@ use super::Setting;
 use super::{Parser, Table};
 use crate::auth::scheme::{Algorithm, Form, KeyProblem, KeyText, SETTINGS, Scheme};
 use crate::auth::{Authentication, KeyId, MAX_KEYS, Stale};
+use crate::by_name::ByName;
 use crate::event::{Pointer, fits_attribute};
 use crate::provider::RetryPolicy;
 use crate::provider::configured::{Place, Sender, is_canonical_type, is_word};
@@ -365,9 +365,9 @@ impl Parser<'_> {
         None
     }
 
-    fn types(&mut self, table: &Table<'_>) -> BTreeMap<String, String> {
+    fn types(&mut self, table: &Table<'_>) -> ByName<String> {
         let path = table.at("types");
-        let mut types = BTreeMap::new();
+        let mut types = ByName::default();
         let map = match table.get("types") {
             None => return types,
             Some(Setting::Object(map)) => map,

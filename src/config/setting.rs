@@ -70,9 +70,9 @@ impl Setting {
 
     fn of(value: Value<'_, '_>) -> Option<Self> {
         Some(if value.is_object() {
-            let members = value.members();
+            let members = value.sorted_members();
             let members = members.map(|(name, value)| Some((name.into_owned(), Self::of(value)?)));
-            Self::Object(Settings::sorted(members.collect::<Option<_>>()?))
+            Self::Object(Settings(members.collect::<Option<_>>()?))
         } else if value.is_array() {
             Self::Array(value.elements().map(Self::of).collect::<Option<_>>()?)
         } else if value.is_text() {

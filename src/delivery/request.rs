@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-
 use crate::auth::{Key, KeyId};
+use crate::bytes::Base64;
 use crate::time::Timestamp;
 
 /// What the body is.
@@ -20,7 +18,7 @@ pub enum Format {
 
 /// `evt_` + base64url of the event's digest: the same over all attempts, and no id of the sender's.
 pub fn webhook_id(digest: &[u8; 32]) -> String {
-    format!("evt_{}", URL_SAFE_NO_PAD.encode(digest))
+    format!("evt_{}", Base64::Url.write(digest))
 }
 
 /// One key, or two during a rotation.
@@ -51,9 +49,9 @@ impl SigningKey {
         let encoded = text
             .strip_prefix("whsec_")
             .ok_or(SigningKeyFault::NoPrefix)?;
-        let bytes = STANDARD
-            .decode(encoded)
-            .map_err(|_| SigningKeyFault::NotBase64)?;
+        let bytes = Base64::Standard
+            .read(encoded)
+            .ok_or(SigningKeyFault::NotBase64)?;
         let length = SigningKeyFault::Length { bytes: bytes.len() };
         if !(24..=64).contains(&bytes.len()) {
             return Err(length);
@@ -80,7 +78,7 @@ impl SigningKeys {
             let tag = key.tag(&[signed.as_bytes(), body]);
             let gap = if header.is_empty() { "" } else { " " };
             // Writing to a String can't fail.
-            let _ = write!(header, "{gap}v1,{}", STANDARD.encode(tag.as_bytes()));
+            let _ = write!(header, "{gap}v1,{}", Base64::Standard.write(tag.as_bytes()));
         }
         header
     }

@@ -1,5 +1,7 @@
 //! Which destination gets an event: the first route that matches, else the source's own.
 
+use crate::bytes::find;
+
 /// A glob over canonical types: `*` stands for any run of characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
@@ -21,8 +23,9 @@ impl Pattern {
             return rest.is_empty();
         };
         for piece in pieces {
-            match rest.split_once(piece) {
-                Some((_, after)) => rest = after,
+            let after = find(rest, piece).and_then(|at| rest.get(at + piece.len()..));
+            match after {
+                Some(after) => rest = after,
                 None => return false,
             }
         }

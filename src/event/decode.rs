@@ -87,10 +87,8 @@ pub(crate) fn sorted_form(value: Value<'_, '_>, out: &mut Vec<u8>) {
         out.extend_from_slice(bytes);
     };
     if value.is_object() {
-        let mut members: Vec<_> = value.members().collect();
-        members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         out.push(b'{');
-        for (name, value) in members {
+        for (name, value) in value.sorted_members() {
             sized(b'n', name.as_bytes(), out);
             sorted_form(value, out);
         }

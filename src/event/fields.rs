@@ -122,11 +122,13 @@ impl<'p, 'a> Fields<'p, 'a> {
     }
 
     /// The value; absent and null are equal.
+    #[inline(always)]
     pub fn value(&self, field: &str) -> Option<Value<'p, 'a>> {
         self.entry(field).filter(|value| !value.is_null())
     }
 
     /// The value, null included.
+    #[inline(always)]
     pub fn entry(&self, field: &str) -> Option<Value<'p, 'a>> {
         self.object.get(field)
     }
@@ -221,7 +223,7 @@ impl<'p, 'a> Fields<'p, 'a> {
             self.note(field, "array of at most 10000 elements");
         }
         let mut made = Vec::with_capacity(count.min(MAX_ELEMENTS));
-        for (index, value) in array.elements().take(MAX_ELEMENTS).enumerate() {
+        for (index, value) in (0..MAX_ELEMENTS).zip(array.elements()) {
             let Some(object) = as_object(value) else {
                 self.note(&format!("{field}[{index}]"), "object");
                 continue;
@@ -238,6 +240,11 @@ impl<'p, 'a> Fields<'p, 'a> {
     /// All entries, null included.
     pub fn entries(&self) -> Members<'p, 'a> {
         self.object.members()
+    }
+
+    /// All entries by name, null included.
+    pub fn sorted_entries(&self) -> impl Iterator<Item = (Cow<'a, str>, Value<'p, 'a>)> {
+        self.object.sorted_members()
     }
 
     /// All entries that are objects, each made into something by `read`, in the order they stand in; null is left out, anything else is noted.
@@ -355,8 +362,11 @@ fn read_instant<'a>(value: Value<'_, 'a>) -> Option<Cow<'a, str>> {
 
 /// Whether a text can stand in a CloudEvents attribute: it has 1 to 256 characters, none of them a control character or one that Unicode says is none.
 pub(crate) fn fits_attribute(text: &str) -> bool {
-    !text.is_empty()
-        && text.chars().take(MAX_ID_CHARS + 1).count() <= MAX_ID_CHARS
+    // Most are short, and ASCII.
+    if text.len() <= MAX_ID_CHARS && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return !text.is_empty();
+    }
+    text.chars().take(MAX_ID_CHARS + 1).count() <= MAX_ID_CHARS
         && !text.chars().any(|c| c.is_control() || is_noncharacter(c))
 }
 
@@ -368,8 +378,14 @@ fn is_noncharacter(c: char) -> bool {
 /// `-?digits[.digits]`: no exponent, since then the digits sent aren't the digits meant.
 fn is_decimal(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
-    [whole, fraction]
-        .iter()
-        .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    // The digits of the part that is read, before the point or behind it.
+    let (mut digits, mut is_whole) = (0, true);
+    for byte in unsigned.bytes() {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'.' if is_whole && digits > 0 => (digits, is_whole) = (0, false),
+            _ => return false,
+        }
+    }
+    digits > 0
 }

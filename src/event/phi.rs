@@ -6,11 +6,9 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::decode::Document;
 use crate::auth::{HmacSha256, Mac};
+use crate::bytes::Base64;
 use crate::json::{self, Value};
 
 /// A pseudonym key shorter than this is a fault of configuration: whoever guesses it can try all ids.
@@ -271,7 +269,7 @@ impl Policy {
         let (head, _) = tag.as_bytes().split_first_chunk::<PSEUDONYM_BYTES>()?;
         let mut text = String::with_capacity(PREFIX.len() + PSEUDONYM_CHARS);
         text.push_str(PREFIX);
-        URL_SAFE_NO_PAD.encode_string(head, &mut text);
+        text.push_str(&Base64::Url.write(head));
         Some(text)
     }
 }

@@ -3,7 +3,6 @@
 #![expect(unreachable_pub, reason = "wasm-bindgen exports what is pub")]
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -12,6 +11,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use super::{Event, PackageSource, Refused, Request};
 use crate::auth::Authentication;
 use crate::auth::scheme::{Algorithm, Head, MAX_MORE_HEADERS, Signer};
+use crate::by_name::ByName;
 use crate::config::{Bindings, Config, Fault, MAX_BODY_BYTES, Setting};
 use crate::json::to_vec;
 use crate::provider::Provider;
@@ -132,15 +132,19 @@ fn source(handle: u32) -> Option<Rc<PackageSource>> {
 }
 
 /// The lines of a head.
-struct Lines<'a>(std::str::Split<'a, char>);
+struct Lines<'a>(Option<&'a str>);
 
 impl<'a> Lines<'a> {
     fn of(head: &'a [u8]) -> Self {
-        Self(std::str::from_utf8(head).unwrap_or_default().split('\n'))
+        Self(Some(std::str::from_utf8(head).unwrap_or_default()))
     }
 
     fn next(&mut self) -> Option<&'a str> {
-        self.0.next().filter(|&value| value != ABSENT)
+        let rest = self.0?;
+        let end = rest.bytes().position(|byte| byte == b'\n');
+        let (line, behind) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+        self.0 = behind.get(1..);
+        Some(line).filter(|&value| value != ABSENT)
     }
 }
 
@@ -193,11 +197,8 @@ pub fn authenticate(handle: u32, head_len: u32, body_len: u32, now: f64) -> u32 
             Ok(verified) => {
                 let proof = verified.proof();
                 let signed_at = signed_at(proof.signed_at);
-                let head = format!(
-                    "{}\n{}\n{signed_at}",
-                    proof.key.as_str(),
-                    proof.strength.name()
-                );
+                let lines = [proof.key.as_str(), proof.strength.name(), &signed_at];
+                let head = lines.join("\n");
                 write(1, head.as_bytes(), &[])
             }
             Err(refused) => refusal(&refused),
@@ -230,13 +231,13 @@ pub fn normalise(handle: u32, head_len: u32, body_len: u32, now: f64) -> u32 {
 fn event(checked: Result<Event, Box<Refused>>) -> u32 {
     match checked {
         Ok(event) => {
-            let head = format!(
-                "{}\n{}\n{}\n{}",
-                event.webhook_id,
+            let lines = [
+                event.webhook_id.as_str(),
                 event.key.as_str(),
-                signed_at(event.signed_at),
+                &signed_at(event.signed_at),
                 event.answer.as_deref().unwrap_or_default(),
-            );
+            ];
+            let head = lines.join("\n");
             write(1, head.as_bytes(), &event.json)
         }
         Err(refused) => refusal(&refused),
@@ -348,7 +349,7 @@ pub fn check_config(len: u32, now: f64) -> u32 {
     });
     faulty(match read {
         Some((vars, secrets, bindings)) => {
-            let config = Config::parse(vars.clone(), &secrets, bindings);
+            let config = Config::read(vars, &secrets, bindings);
             config.at(timestamp(now)).faults
         }
         None => unreadable("vars"),
@@ -363,10 +364,12 @@ fn read_settings(len: u32) -> Option<Setting> {
     })
 }
 
-fn secrets_of(settings: &Setting) -> Option<BTreeMap<String, String>> {
-    let secrets = settings.get("secrets")?.as_object()?.iter();
-    let secrets = secrets.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
-    secrets.collect()
+fn secrets_of(settings: &Setting) -> Option<ByName<String>> {
+    let mut secrets = ByName::default();
+    for (name, value) in settings.get("secrets")?.as_object()?.iter() {
+        secrets.insert(name.clone(), value.as_str()?.to_owned());
+    }
+    Some(secrets)
 }
 
 fn unreadable(path: &str) -> Vec<Fault> {
@@ -392,18 +395,20 @@ pub fn lists() -> u32 {
         event_type: &'static str,
         r#type: &'static str,
     }
-    let types = Provider::ALL.into_iter().flat_map(|provider| {
-        let types = provider.event_types();
-        types.map(move |(event_type, canonical)| Type {
-            provider: provider.name(),
-            event_type,
-            r#type: canonical,
-        })
-    });
+    let mut types = Vec::new();
+    for provider in Provider::ALL {
+        for (event_type, canonical) in provider.event_types() {
+            types.push(Type {
+                provider: provider.name(),
+                event_type,
+                r#type: canonical,
+            });
+        }
+    }
     let lists = Lists {
         providers: Provider::ALL.map(Provider::name).to_vec(),
         presets: PRESETS.iter().map(|preset| preset.name).collect(),
-        types: types.collect(),
+        types,
     };
     write(1, &to_vec(&lists), &[])
 }

@@ -3,15 +3,16 @@
 #[cfg(target_arch = "wasm32")]
 mod edge;
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::auth::scheme::{Algorithm, Form, Head, SignProblem, Signer};
+use crate::auth::scheme::{Algorithm, Form, Head, Scheme, Settings, SignProblem, Signer};
 use crate::auth::{
-    Authentication, HmacSha256, Key, KeyId, OSIGU_SIGNATURE, RawBody, SignatureRefusal, Strength,
-    Verified,
+    Authentication, HmacSha256, Key, KeyId, OSIGU_SIGNATURE, RawBody, SignatureRefusal, Stale,
+    Strength, Verified,
 };
+use crate::by_name::ByName;
 use crate::bytes::hex;
 use crate::config::{Config, Fault, MAX_BODY_BYTES, Setting, Source};
 use crate::delivery::webhook_id;
@@ -31,10 +32,12 @@ use crate::time::Timestamp;
 pub struct PackageSource {
     source: Source,
     secrets: Secrets,
+    /// What a body that was authenticated elsewhere is taken by.
+    nobody: Option<Scheme>,
 }
 
 /// The secrets of a source, by the names that the package gives them: the paths of their settings. `Debug` shows these.
-struct Secrets(BTreeMap<String, String>);
+struct Secrets(ByName<String>);
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -98,11 +101,25 @@ impl PackageSource {
     pub fn parse(
         id: &str,
         table: impl Into<Setting>,
-        secrets: BTreeMap<String, String>,
+        secrets: impl Into<ByName<String>>,
     ) -> Result<Self, Vec<Fault>> {
+        let secrets = secrets.into();
         let source = Config::source(id, table, &secrets)?;
         let secrets = Secrets(secrets);
-        Ok(Self { source, secrets })
+        let nobody = Settings {
+            algorithm: Some("none"),
+            ..Settings::default()
+        };
+        // Without keys there is nothing that could be wrong with it.
+        let nobody = nobody
+            .compile()
+            .ok()
+            .and_then(|form| Scheme::new(form, &[], Duration::ZERO, Stale::Refuse).ok());
+        Ok(Self {
+            source,
+            secrets,
+            nobody,
+        })
     }
 
     /// The settings.
@@ -164,14 +181,7 @@ impl PackageSource {
         if request.body.len() > self.source.max_body {
             return Err(self.refused(Outcome::BodyTooLarge, request));
         }
-        let nobody = crate::auth::scheme::Settings {
-            algorithm: Some("none"),
-            ..Default::default()
-        };
-        // Without keys there is nothing that could be wrong with it.
-        let verified = nobody.compile().ok().and_then(|form| {
-            let (stale, tolerance) = (crate::auth::Stale::Refuse, std::time::Duration::ZERO);
-            let scheme = crate::auth::scheme::Scheme::new(form, &[], tolerance, stale).ok()?;
+        let verified = self.nobody.as_ref().and_then(|scheme| {
             let body = RawBody::new(request.body);
             scheme.authenticate(request.head, body, request.now).ok()
         });
@@ -425,11 +435,11 @@ fn sign(
 type Change = fn(&[u8]) -> Option<Vec<u8>>;
 
 fn compact(body: &[u8]) -> Option<Vec<u8>> {
-    rewritten(body, |_, _| String::new())
+    rewritten(body, &|_, _| String::new())
 }
 
 fn spaced(body: &[u8]) -> Option<Vec<u8>> {
-    rewritten(body, |after, _| {
+    rewritten(body, &|after, _| {
         let space = if matches!(after, b',' | b':') {
             " "
         } else {
@@ -440,7 +450,7 @@ fn spaced(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn pretty(body: &[u8]) -> Option<Vec<u8>> {
-    rewritten(body, |after, depth| match after {
+    rewritten(body, &|after, depth| match after {
         b':' => " ".to_owned(),
         _ => format!("\n{}", "  ".repeat(depth)),
     })
@@ -450,7 +460,7 @@ fn pretty(body: &[u8]) -> Option<Vec<u8>> {
 const MOST_DEEP: usize = 128;
 
 /// The same JSON with other white space: `gap` says what stands behind a `{`, `[`, `,` or `:` and before a `}` or `]`, at this depth. An empty object or array has none.
-fn rewritten(body: &[u8], gap: impl Fn(u8, usize) -> String) -> Option<Vec<u8>> {
+fn rewritten(body: &[u8], gap: &dyn Fn(u8, usize) -> String) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(body.len() * 2);
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     let mut whole = body.iter().copied().peekable();
@@ -505,8 +515,14 @@ fn with_line_end(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn with_unix_lines(body: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(body).ok()?;
-    Some(text.replace("\r\n", "\n").into_bytes())
+    let mut out = Vec::with_capacity(body.len());
+    let mut whole = body.iter().peekable();
+    while let Some(byte) = whole.next() {
+        if *byte != b'\r' || whole.peek() != Some(&&b'\n') {
+            out.push(*byte);
+        }
+    }
+    Some(out)
 }
 
 fn phil_answer(

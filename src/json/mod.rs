@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 
 use scan::{Kind, Node};
-pub(crate) use write::{to_string, to_vec, write_to};
+pub use write::{to_string, to_vec, write_to};
 
 /// Containers may stand in containers this deep. Osigu's events need five.
 pub const MAX_DEPTH: u8 = 32;
@@ -50,6 +50,7 @@ pub struct Value<'i, 'a> {
 }
 
 impl<'i, 'a> Value<'i, 'a> {
+    #[inline(always)]
     fn at(text: &'a str, nodes: &'i [Node], place: usize) -> Self {
         Self {
             text,
@@ -118,12 +119,14 @@ impl<'i, 'a> Value<'i, 'a> {
         }
     }
 
+    #[inline(always)]
     fn between_quotes(self) -> &'a str {
         let range = self.node.start as usize + 1..(self.node.end as usize).saturating_sub(1);
         self.text.get(range).unwrap_or_default()
     }
 
     /// Whether it is a string of this text.
+    #[inline(always)]
     fn is(self, text: &str) -> bool {
         match self.node.kind {
             Kind::Text => self.between_quotes() == text,
@@ -135,6 +138,13 @@ impl<'i, 'a> Value<'i, 'a> {
     /// The members of an object, as they stand; of anything else, none.
     pub fn members(self) -> Members<'i, 'a> {
         Members(self.inner(Kind::Object))
+    }
+
+    /// The members of an object, by name.
+    pub fn sorted_members(self) -> impl Iterator<Item = (Cow<'a, str>, Self)> {
+        let places = self.members().map(|(name, value)| (name, value.place));
+        let at = move |(name, place)| (name, Self::at(self.text, self.nodes, place));
+        sorted(places.collect()).into_iter().map(at)
     }
 
     /// The elements of an array, as they stand; of anything else, none.
@@ -169,6 +179,7 @@ impl<'i, 'a> Value<'i, 'a> {
     }
 
     /// Where its content ends in the index; before where it begins, if it is of another kind.
+    #[inline(always)]
     fn inner_end(self, kind: Kind) -> usize {
         if self.node.kind == kind {
             self.next()
@@ -176,6 +187,25 @@ impl<'i, 'a> Value<'i, 'a> {
             0
         }
     }
+}
+
+/// By name, each with its place. All that is sorted is sorted here, by merging: the library's sort is four kilobytes of wasm for each type.
+fn sorted(mut names: Vec<(Cow<'_, str>, usize)>) -> Vec<(Cow<'_, str>, usize)> {
+    if names.len() < 2 {
+        return names;
+    }
+    let behind = names.split_off(names.len() / 2);
+    let mut merged = Vec::with_capacity(names.len() + behind.len());
+    let mut before = sorted(names).into_iter();
+    let mut behind = sorted(behind).into_iter().peekable();
+    for name in before.by_ref() {
+        while let Some(other) = behind.next_if(|(other, _)| *other < name.0) {
+            merged.push(other);
+        }
+        merged.push(name);
+    }
+    merged.extend(behind);
+    merged
 }
 
 /// What stands in a container, keys and values in turn.
@@ -237,7 +267,7 @@ impl<'a> Raw<'a> {
     }
 
     /// The digits of a number that was read before.
-    pub(crate) fn of_number(digits: &'a str) -> Self {
+    pub fn of_number(digits: &'a str) -> Self {
         Self(digits)
     }
 }

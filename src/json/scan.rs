@@ -326,8 +326,7 @@ impl Scanner<'_> {
     }
 
     fn repeats(&self, open: Open) -> bool {
-        let mut keys: Vec<Cow<'_, str>> = self.keys(open).collect();
-        keys.sort_unstable();
+        let keys = super::sorted(self.keys(open).map(|key| (key, 0)).collect());
         keys.windows(2).any(|pair| pair.first() == pair.last())
     }
 

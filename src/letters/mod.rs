@@ -7,10 +7,9 @@ pub use wire::{LetterReply, LetterRequest};
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
+use crate::bytes::Base64;
 use crate::parcel::Nonce;
 use crate::time::Timestamp;
 
@@ -44,14 +43,18 @@ impl LetterId {
 
     /// Reads the form that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix("dl_")?).ok()?;
+        let digits = text.strip_prefix("dl_")?;
+        // One form alone: not padded.
+        let bytes = Base64::Url
+            .read(digits)
+            .filter(|_| !digits.ends_with('='))?;
         bytes.try_into().ok().map(Self)
     }
 }
 
 impl fmt::Display for LetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dl_{}", URL_SAFE_NO_PAD.encode(self.0))
+        write!(f, "dl_{}", Base64::Url.write(&self.0))
     }
 }
 

@@ -1,14 +1,13 @@
 //! Any other sender: what is known of it stands in the settings, or in a [preset](super::preset).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use super::{Context, Decoded, Refusal, RetryPolicy, UNKNOWN_TYPE, Unknown};
 use crate::auth::Verified;
+use crate::by_name::ByName;
+use crate::bytes::Base64;
 use crate::entity::Step;
 use crate::event::phi::Class;
 use crate::event::{
@@ -60,7 +59,7 @@ pub struct Sender {
     /// The entity, where the subject is its id alone.
     pub subject_type: Option<String>,
     /// The canonical type of each of its types.
-    pub types: BTreeMap<String, String>,
+    pub types: ByName<String>,
     /// `sandbox` or `production`, if that is known of the source.
     pub environment: Option<String>,
 }
@@ -121,7 +120,7 @@ pub(super) fn read<'a>(
 
 /// An id for an event that has none: the same bytes are the same event.
 fn id_of(body: &[u8]) -> String {
-    format!("body_{}", URL_SAFE_NO_PAD.encode(Sha256::digest(body)))
+    format!("body_{}", Base64::Url.write(&Sha256::digest(body)))
 }
 
 struct Reader<'r, 'a> {

@@ -380,11 +380,9 @@ fn base_key(order: &Fields<'_, '_>, event: &str) -> [u8; 32] {
         sorted_form(value, &mut bytes);
         bytes
     };
-    let mut rest: Vec<_> = order
-        .entries()
-        .filter(|(name, _)| !matches!(name.as_ref(), "id" | "chemist_id"))
-        .collect();
-    rest.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let rest = order
+        .sorted_entries()
+        .filter(|(name, _)| !matches!(name.as_ref(), "id" | "chemist_id"));
     let mut hash = Sha256::new();
     for (name, value) in rest {
         hash.update((name.len() as u64).to_be_bytes());

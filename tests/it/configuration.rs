@@ -76,7 +76,7 @@ fn the_least_configuration_is_sound_and_the_rest_has_defaults() {
     let config = parse(&vars());
     assert_eq!(listed(&config), [""; 0]);
     assert_eq!((config.shards, config.previous_shards), (16, None));
-    let source = config.sources["osigu"].as_ref().unwrap();
+    let source = config.sources.get("osigu").unwrap().as_ref().unwrap();
     assert_eq!(source.id, "osigu");
     assert_eq!(scheme(source).tolerance, Duration::from_secs(300));
     assert_eq!(scheme(source).stale, Stale::Refuse);
@@ -152,7 +152,7 @@ fn every_setting_is_read() {
     );
     assert_eq!(listed(&config), [""; 0]);
     assert_eq!((config.shards, config.previous_shards), (64, Some(16)));
-    let source = config.sources["osigu-2"].as_ref().unwrap();
+    let source = config.sources.get("osigu-2").unwrap().as_ref().unwrap();
     let ids = |now| -> Vec<String> {
         let usable = scheme(source).keys.usable(now);
         usable.map(|key| key.id().as_str().to_owned()).collect()
@@ -364,7 +364,7 @@ fn two_settings_whose_names_come_to_the_same_are_both_faulty() {
             "SOURCE_osigu: another is called osigu as well",
         ]
     );
-    assert!(config.sources["osigu"].is_none());
+    assert!(config.sources.get("osigu").unwrap().is_none());
     // A source and a destination may share a name.
     vars = self::vars();
     vars.insert(
@@ -407,7 +407,7 @@ fn an_empty_or_short_key_is_a_fault_and_the_source_stays_shut() {
         let config = Config::parse(&vars(), &with_secrets(&[("OSIGU_KEY", secret)]), bindings());
         let expected = format!("SOURCE_OSIGU.keys[0].secret: the secret OSIGU_KEY {problem}");
         assert_eq!(listed(&config), [expected]);
-        assert!(config.sources["osigu"].is_none());
+        assert!(config.sources.get("osigu").unwrap().is_none());
     }
     let config = Config::parse(
         &vars(),
@@ -472,7 +472,7 @@ fn one_faulty_key_shuts_the_source_rather_than_leaving_the_others() {
     let keys =
         json!([{ "id": "new", "secret": "NOT_THERE" }, { "id": "old", "secret": "OSIGU_KEY" }]);
     let config = parse(&changed("SOURCE_OSIGU", &[("keys", keys)]));
-    assert!(config.sources["osigu"].is_none());
+    assert!(config.sources.get("osigu").unwrap().is_none());
 }
 
 #[test]
@@ -1101,7 +1101,7 @@ fn every_setting_of_queues_letters_and_operators_is_read() {
         config.alert.as_ref().unwrap().url,
         "https://alerts.example/"
     );
-    let source = config.sources["osigu"].as_ref().unwrap();
+    let source = config.sources.get("osigu").unwrap().as_ref().unwrap();
     assert_eq!(source.dedupe, Dedupe::Exact { edge_cache: true });
     assert_eq!((source.retries, source.accepts_loss), (false, true));
     // Where our own queue is bound it takes what the origin doesn't, unless that is said otherwise.
@@ -1111,7 +1111,16 @@ fn every_setting_of_queues_letters_and_operators_is_read() {
     vars["SOURCE_OSIGU"]["dedupe"] = json!("kv");
     vars["SOURCE_OSIGU"]["edge_cache"] = json!(false);
     let config = bound(&vars, &["DELIVERIES", "CLINIC_EVENTS"]);
-    assert_eq!(config.sources["osigu"].as_ref().unwrap().dedupe, Dedupe::Kv);
+    assert_eq!(
+        config
+            .sources
+            .get("osigu")
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .dedupe,
+        Dedupe::Kv
+    );
 }
 
 #[test]
@@ -1252,7 +1261,10 @@ fn without_the_dead_letter_queue_or_kv_every_source_stays_shut() {
         };
         let config = Config::parse(&vars(), &secrets(), bindings);
         assert_eq!(listed(&config), expected);
-        assert_eq!(config.sources["osigu"].is_some(), expected.is_empty());
+        assert_eq!(
+            config.sources.get("osigu").unwrap().is_some(),
+            expected.is_empty()
+        );
     }
 }
 
@@ -1277,7 +1289,10 @@ fn a_sender_that_isnt_known_to_retry_needs_a_queue_behind_every_origin() {
             json!({ "queue": "CLINIC_EVENTS" }),
         );
         let config = bound(&vars, &[&["CLINIC_EVENTS"], queues].concat());
-        assert_eq!(config.sources["osigu"].is_some(), config.is_sound());
+        assert_eq!(
+            config.sources.get("osigu").unwrap().is_some(),
+            config.is_sound()
+        );
         listed(&config)
     };
     let unknown = [("retry_policy", json!("unknown"))];

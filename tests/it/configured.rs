@@ -92,7 +92,7 @@ fn faults(settings: &Value, expected: &[&str]) {
         .map(|fault| fault.to_string().replacen("SOURCE_SENDER.", "", 1))
         .collect();
     assert_eq!(found, expected);
-    assert!(config.sources["sender"].is_none());
+    assert!(config.sources.get("sender").unwrap().is_none());
 }
 
 /// The whole event as an origin gets it, or why it doesn't; and why it is `rx.unknown`.

@@ -989,7 +989,7 @@ fn accept_api_versions_of_the_configuration_adds_to_those_that_are_known() {
     vars["SOURCE_OSIGU"]["accept_api_versions"] = json!(["2027-01-01", "2028-01-01"]);
     let config = Config::parse(&vars, &secrets(), bindings());
     assert_eq!(config.faults, []);
-    let source = config.sources["osigu"].as_ref().unwrap();
+    let source = config.sources.get("osigu").unwrap().as_ref().unwrap();
     assert_eq!(
         source.expected.api_versions,
         ["2027-01-01", "2028-01-01", "2026-01-01"]

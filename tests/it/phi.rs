@@ -989,7 +989,10 @@ fn assert_faults(settings: &Value, expected: &[&str]) {
     let config = parse(settings);
     let faults: Vec<String> = config.faults.iter().map(ToString::to_string).collect();
     assert_eq!(faults, expected, "{settings}");
-    assert_eq!(config.sources["osigu"].is_some(), expected.is_empty());
+    assert_eq!(
+        config.sources.get("osigu").unwrap().is_some(),
+        expected.is_empty()
+    );
 }
 
 #[test]
@@ -997,7 +1000,14 @@ fn phi_is_one_word_or_one_for_each_class() {
     let actions = |settings: Value| {
         let config = parse(&settings);
         assert_eq!(config.faults, [], "{settings}");
-        config.sources["osigu"].as_ref().unwrap().phi.actions()
+        config
+            .sources
+            .get("osigu")
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .phi
+            .actions()
     };
     let key = json!({ "secret": "PHI" });
     assert_eq!(actions(json!({})), Actions::default());
@@ -1025,7 +1035,14 @@ fn phi_is_one_word_or_one_for_each_class() {
     );
     let variant = |settings: Value| {
         let config = parse(&settings);
-        config.sources["osigu"].as_ref().unwrap().phi.variant()
+        config
+            .sources
+            .get("osigu")
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .phi
+            .variant()
     };
     let every = |action: &str| {
         let pairs = Class::SET.map(|class| (class.name().to_owned(), json!(action)));
@@ -1159,7 +1176,7 @@ fn a_policy_takes_a_key_where_it_needs_one() {
 fn debug_shows_no_pseudonym_key() {
     let config = parse(&json!({ "phi": "pseudonym", "phi_key": { "secret": "PHI" } }));
     assert_eq!(config.faults, []);
-    insta::assert_debug_snapshot!(config.sources["osigu"].as_ref().unwrap().phi);
+    insta::assert_debug_snapshot!(config.sources.get("osigu").unwrap().as_ref().unwrap().phi);
     assert!(!shows(&format!("{config:?}"), PHI_KEY));
 }
 

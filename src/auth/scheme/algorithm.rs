@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use hmac::digest::typenum::Unsigned;
-use hmac::digest::{KeyInit, OutputSizeUser};
+use hmac::digest::{KeyInit, Output, OutputSizeUser};
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
@@ -15,6 +13,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::encoding::decode_hex;
 use super::{Candidates, MIN_KEY_BYTES};
 use crate::auth::{self, HmacSha256, KeyId, MAX_KEYS};
+use crate::bytes::Base64;
 use crate::time::Timestamp;
 
 /// How a scheme's requests are authenticated.
@@ -109,7 +108,7 @@ impl KeyEncoding {
     }
 
     pub(super) fn decode(self, text: &str) -> Result<Vec<u8>, KeyProblem> {
-        let base64 = |text: &str| STANDARD.decode(text).map_err(|_| KeyProblem::NotBase64);
+        let base64 = |text: &str| Base64::Standard.read(text).ok_or(KeyProblem::NotBase64);
         let after = |prefix| text.strip_prefix(prefix).ok_or(KeyProblem::Prefix(prefix));
         match self {
             Self::Text => Ok(text.as_bytes().to_vec()),
@@ -190,6 +189,17 @@ impl<M: KeyInit> HmacKey<M> {
     }
 }
 
+impl<M: Mac + Clone> HmacKey<M> {
+    /// Over the concatenation of `parts`.
+    pub(super) fn tag(&self, parts: &[&[u8]]) -> Output<M> {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes()
+    }
+}
+
 /// Whether a key has as many bytes as any has to have.
 fn check_length(key: &[u8]) -> Result<(), KeyProblem> {
     if key.len() < MIN_KEY_BYTES {
@@ -216,11 +226,7 @@ impl<M: Mac + KeyInit + Clone> Verifier for HmacKey<M> {
     }
 
     fn made_any(&self, parts: &[&[u8]], candidates: &Candidates) -> bool {
-        let mut mac = self.0.clone();
-        for part in parts {
-            mac.update(part);
-        }
-        is_any(&mac.finalize().into_bytes(), candidates)
+        is_any(&self.tag(parts), candidates)
     }
 }
 

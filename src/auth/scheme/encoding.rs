@@ -1,17 +1,7 @@
 //! How signatures are written in headers.
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-
 use super::MAX_SIGNATURE_BYTES;
-
-/// Senders are of two minds about the padding of base64url.
-const BASE64URL: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::URL_SAFE,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+use crate::bytes::Base64;
 
 /// How a signature is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,25 +42,23 @@ impl Encoding {
     pub(super) fn encode(self, bytes: &[u8]) -> String {
         match self {
             Self::Hex => crate::bytes::hex(bytes),
-            Self::Base64 => STANDARD.encode(bytes),
-            Self::Base64Url => BASE64URL.encode(bytes).trim_end_matches('=').to_owned(),
+            Self::Base64 => Base64::Standard.write(bytes),
+            Self::Base64Url => Base64::Url.write(bytes),
         }
     }
 
     /// Exactly `bytes` bytes, at the beginning of what is returned.
     pub(super) fn decode(self, text: &str, bytes: usize) -> Option<[u8; MAX_SIGNATURE_BYTES]> {
-        // The decoder wants room by an estimate of its own.
-        let mut room = [0; MAX_SIGNATURE_BYTES + 8];
         let decoded = match self {
-            Self::Hex => hex_into(text, &mut room),
-            Self::Base64 => STANDARD.decode_slice(text, &mut room).ok(),
-            Self::Base64Url => BASE64URL.decode_slice(text, &mut room).ok(),
-        };
-        if decoded != Some(bytes) {
-            return None;
-        }
-        let (head, _) = room.split_first_chunk()?;
-        Some(*head)
+            Self::Hex => decode_hex(text),
+            Self::Base64 => Base64::Standard.read(text),
+            // Senders are of two minds about its padding.
+            Self::Base64Url => Base64::Url.read(text),
+        }?;
+        let mut room = [0; MAX_SIGNATURE_BYTES];
+        room.get_mut(..bytes)?
+            .copy_from_slice(decoded.get(..bytes)?);
+        (decoded.len() == bytes).then_some(room)
     }
 }
 

@@ -2,14 +2,11 @@
 
 use std::fmt::Display;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::algorithm::{Algorithm, KeyEncoding};
 use super::encoding::Encoding;
 use super::template::{Placeholder, Template};
 use super::{MAX_ID_BYTES, MAX_TIMESTAMP_DIGITS};
-use crate::bytes::header_name;
+use crate::bytes::{Base64, find, header_name};
 
 /// Longer names of headers, and longer prefixes, are faults.
 pub(super) const MAX_NAME_BYTES: usize = 64;
@@ -414,7 +411,7 @@ impl Form {
         let after = self.template.after(Placeholder::Id);
         (1..=MAX_ID_BYTES).contains(&id.len())
             && printable
-            && after.is_none_or(|text| !id.contains(text))
+            && after.is_none_or(|text| find(id, text).is_none())
     }
 
     /// The token in a header's value. `None` if it isn't of the form.
@@ -424,7 +421,7 @@ impl Form {
             head.eq_ignore_ascii_case(prefix).then_some(rest)
         };
         match self.algorithm {
-            Algorithm::Basic => STANDARD.decode(after("Basic ")?.trim()).ok(),
+            Algorithm::Basic => Base64::Standard.read(after("Basic ")?.trim()),
             _ => after(&self.prefix).map(|text| text.as_bytes().to_vec()),
         }
     }

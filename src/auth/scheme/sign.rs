@@ -2,18 +2,19 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
-use sha2::{Sha256, Sha512};
+use sha2::Sha512;
 
+use super::algorithm::HmacKey;
 use super::encoding::decode_hex;
 use super::form::Clock;
 use super::template::Values;
 use super::{Algorithm, Form, KeyProblem};
+use crate::auth::{self, HmacSha256, Mac as _};
+use crate::bytes::Base64;
 use crate::time::Timestamp;
 
 /// What signs, and what it signs besides the body.
@@ -82,7 +83,9 @@ impl Form {
         };
         if !self.algorithm.signs() {
             let value = match self.algorithm {
-                Algorithm::Basic => format!("Basic {}", STANDARD.encode(signer.key)),
+                Algorithm::Basic => {
+                    format!("Basic {}", Base64::Standard.write(signer.key.as_bytes()))
+                }
                 _ => format!("{}{}", self.prefix, signer.key),
             };
             headers.push((header.clone(), value));
@@ -130,12 +133,8 @@ impl Form {
     }
 
     fn signature(&self, key: &str, signed: &[&[u8]]) -> Result<Vec<u8>, SignProblem> {
-        fn tag<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Option<Vec<u8>> {
-            let mut mac = <M as KeyInit>::new_from_slice(key).ok()?;
-            for part in parts {
-                mac.update(part);
-            }
-            Some(mac.finalize().into_bytes().to_vec())
+        fn tag<M: Mac + KeyInit + Clone>(key: &[u8], parts: &[&[u8]]) -> Option<Vec<u8>> {
+            Some(HmacKey::<M>::of_any_length(key)?.tag(parts).to_vec())
         }
         if self.algorithm == Algorithm::Ed25519 {
             let key = private_key(key).ok_or(SignProblem::Key(KeyProblem::NotAPoint))?;
@@ -145,7 +144,7 @@ impl Form {
         let tag = match self.algorithm {
             Algorithm::HmacSha1 => tag::<Hmac<Sha1>>(&key, signed),
             Algorithm::HmacSha512 => tag::<Hmac<Sha512>>(&key, signed),
-            _ => tag::<Hmac<Sha256>>(&key, signed),
+            _ => HmacSha256::new(&key).map(|key| auth::Mac::tag(&key, signed).as_bytes().to_vec()),
         };
         // HMAC takes keys of any length.
         tag.ok_or(SignProblem::Key(KeyProblem::Short { bytes: key.len() }))
@@ -155,7 +154,7 @@ impl Form {
 /// 32 bytes, or the 64 of a pair.
 fn private_key(text: &str) -> Option<SigningKey> {
     let text = text.strip_prefix("whsk_").unwrap_or(text);
-    let bytes = decode_hex(text).or_else(|| STANDARD.decode(text).ok())?;
+    let bytes = decode_hex(text).or_else(|| Base64::Standard.read(text))?;
     let seed = match bytes.len() {
         32 | 64 => bytes.first_chunk::<32>()?,
         _ => return None,
