@@ -12,7 +12,7 @@ import { KEY, NEXT_KEY, SECRETS, SIGNING_KEY, settings, startWorkerd, unique } f
 const LEAST_BYTES = 4096;
 /// In front of the body, `t` and a dot.
 const FRONT = `${osigu.seconds()}.`.length;
-const SIZES = [1000, 4031, 4032, 4095, 4096, 4097, 4159, 4160, 70_000, 300_000];
+const SIZES = [1000, 4031, 4032, 4095, 4096, 4097, 4159, 4160, 70_000, 250_000];
 
 const entry = join(import.meta.dirname, "entries/host.mjs");
 let origin;
