@@ -292,6 +292,7 @@ function receiveAtOnce(request, limit, room, inbound, watch) {
       inbound.received = RECEIVED.incomplete;
       resolve();
     });
+    // What comes too late finds the watch at something else.
     request.arrayBuffer().then(
       (bytes) => {
         if (inbound.received !== RECEIVED.complete) return;
@@ -302,6 +303,7 @@ function receiveAtOnce(request, limit, room, inbound, watch) {
         resolve();
       },
       () => {
+        if (inbound.received !== RECEIVED.complete) return;
         watch.rest();
         inbound.received = RECEIVED.incomplete;
         resolve();
