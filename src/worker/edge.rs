@@ -156,10 +156,10 @@ pub fn configure(len: u32, now: f64) -> u32 {
         };
         (id.as_str(), reading)
     });
-    let mut expecting = config.sources.values().flatten();
+    let expects = |source: &Source| source.expecting.is_some();
     let head = to_json(&Configured {
         sound: config.is_sound(),
-        expects: expecting.any(|source| source.expecting.is_some()),
+        expects: config.sources.values().flatten().any(expects),
         faults: config.faults.iter().map(Fault::to_string).collect(),
         sources: sources.collect(),
     });
