@@ -34,8 +34,14 @@ impl Timestamp {
     }
 }
 
+/// A fraction of a second may have as many digits as there are: a longer date-time is none, since it would stand in attributes.
+const MAX_DATE_TIME_BYTES: usize = 64;
+
 /// Rewrites an RFC 3339 date-time in UTC; one that ends in `Z` already keeps its digits. What isn't in one of its years in UTC has no such form.
 pub fn to_utc(text: &str) -> Option<std::borrow::Cow<'_, str>> {
+    if text.len() > MAX_DATE_TIME_BYTES {
+        return None;
+    }
     let at = DateTime::parse_from_rfc3339(text).ok()?;
     if text.ends_with('Z') && text.as_bytes().get(10) == Some(&b'T') {
         return Some(text.into());

@@ -169,7 +169,9 @@ impl<'p, 'a> Fields<'p, 'a> {
     /// An optional yes or no: `true`, `1`, or a string of either.
     pub fn flag(&self, field: &str) -> Option<bool> {
         self.optional(field, "boolean", |raw| {
-            match raw.raw().get().trim_matches('"') {
+            // A text by what it says, however it is written.
+            let text = raw.text().unwrap_or(Cow::Borrowed(raw.raw().get()));
+            match text.as_ref() {
                 "true" | "1" => Some(true),
                 "false" | "0" => Some(false),
                 _ => None,
@@ -267,7 +269,7 @@ impl<'p, 'a> Fields<'p, 'a> {
         self.required(field, "not a string", Value::text)
     }
 
-    /// A required id: a string of 1 to 256 characters, none of them a control character.
+    /// A required id: a string that can stand in an attribute.
     pub fn required_id(&self, field: &str) -> Result<Cow<'a, str>, Invalid> {
         self.required(field, "not a string", Value::text)
             .and_then(|text| {
@@ -351,11 +353,16 @@ fn read_instant<'a>(value: Value<'_, 'a>) -> Option<Cow<'a, str>> {
     }
 }
 
-/// Whether a text can stand in a CloudEvents attribute: it has 1 to 256 characters, none of them a control character.
+/// Whether a text can stand in a CloudEvents attribute: it has 1 to 256 characters, none of them a control character or one that Unicode says is none.
 pub(crate) fn fits_attribute(text: &str) -> bool {
     !text.is_empty()
         && text.chars().take(MAX_ID_CHARS + 1).count() <= MAX_ID_CHARS
-        && !text.chars().any(char::is_control)
+        && !text.chars().any(|c| c.is_control() || is_noncharacter(c))
+}
+
+/// U+FDD0 to U+FDEF, and the last two of each plane.
+fn is_noncharacter(c: char) -> bool {
+    matches!(u32::from(c), 0xfdd0..=0xfdef) || u32::from(c) & 0xfffe == 0xfffe
 }
 
 /// `-?digits[.digits]`: no exponent, since then the digits sent aren't the digits meant.

@@ -363,6 +363,8 @@ struct Shipment {
     receipt: Receipt,
     outcome: Outcome,
     otherwise: Otherwise,
+    /// A dead letter that has just learnt its round: tried again as the message that it was, it might be of a later one.
+    knows: Option<Box<Parcel>>,
 }
 
 /// What becomes of the hold if the queue doesn't take it.

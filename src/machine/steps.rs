@@ -326,6 +326,7 @@ impl Facts {
                     receipt: Receipt::Enqueued,
                     outcome: Outcome::Enqueued,
                     otherwise,
+                    knows: None,
                 };
                 self.ship(gateway, shipment, Sealed::Event, now)
             }
@@ -489,6 +490,7 @@ impl Facts {
             receipt: Receipt::Queued,
             outcome: Outcome::Enqueued,
             otherwise,
+            knows: None,
         };
         self.ship(gateway, shipment, Sealed::Delivery, now)
     }
@@ -512,6 +514,8 @@ impl Facts {
             // It is a dead letter already, and stays one.
             return self.release(gateway, hold, Outcome::DeliveryFailed, None, now);
         }
+        let learnt = self.message.as_ref().is_some_and(|it| it.learnt_round);
+        let knows = (learnt && has_own_queue(gateway)).then(|| Box::new(parcel.clone()));
         parcel.label.reason = Some(reason);
         let (receipt, outcome) = match reason {
             Reason::WithheldSuperseded => (Receipt::Withheld, Outcome::Withheld),
@@ -530,6 +534,7 @@ impl Facts {
             receipt,
             outcome,
             otherwise: Otherwise::Release(Outcome::DeadLetterFailed, None),
+            knows,
         };
         self.ship(gateway, shipment, Sealed::Letter, now)
     }
@@ -603,6 +608,13 @@ impl Facts {
         shipment: Shipment,
         now: Timestamp,
     ) -> (Machine, Effect) {
+        if let Some(parcel) = shipment.knows {
+            let Shipment {
+                hold, otherwise, ..
+            } = shipment;
+            let delay = otherwise.delay();
+            return self.enqueue_parcel(gateway, hold, *parcel, delay, otherwise, now);
+        }
         self.otherwise(gateway, shipment.hold, shipment.otherwise, now)
     }
 
@@ -746,24 +758,51 @@ impl Facts {
         frame: &[u8],
         now: Timestamp,
     ) -> (Machine, Effect) {
-        // The platform moves deliveries to the dead letters, too.
         let open = |what| prepare::open_parcel(gateway, &[what], frame);
-        let opened = match role {
-            Role::Deliver => open(Sealed::Delivery),
-            Role::Keep => open(Sealed::Letter).or_else(|| {
-                let (mut parcel, opened) = open(Sealed::Delivery)?;
-                // What it was a dead letter for before, if it was, isn't what it is one for now.
-                parcel.label.reason = None;
-                Some((parcel, opened))
-            }),
-        };
-        let Some((parcel, opened)) = opened else {
-            return self.unreadable(gateway, role, Some(frame), now);
-        };
-        if role == Role::Keep {
+        if role == Role::Keep
+            && let Some((parcel, _)) = open(Sealed::Letter)
+        {
             return self.keep(gateway, Some(&parcel), frame_message(frame), now);
         }
-        self.deliver_opened(gateway, parcel, &opened, now)
+        match (open(Sealed::Delivery), role) {
+            (Some((parcel, opened)), Role::Deliver) => {
+                self.deliver_opened(gateway, parcel, &opened, now)
+            }
+            (Some((parcel, opened)), Role::Keep) => {
+                self.undelivered(gateway, parcel, &opened, frame, now)
+            }
+            (None, _) => self.unreadable(gateway, role, Some(frame), now),
+        }
+    }
+
+    /// A delivery among the dead letters: the platform moved it there, or it was given up without a claim. Another message of the same event may have been delivered meanwhile, so it is
+    /// claimed before it becomes a letter. Without a source there is nothing to claim by: then it is kept as it is; a faulty one may be mended first.
+    fn undelivered(
+        mut self,
+        gateway: &Gateway,
+        mut parcel: Parcel,
+        opened: &Opened,
+        frame: &[u8],
+        now: Timestamp,
+    ) -> (Machine, Effect) {
+        let pending = parcel
+            .verified(opened)
+            .map(|verified| prepare::message(gateway, &verified, parcel.clone(), &mut self));
+        let is_last = |it: &Self| it.message.as_ref().is_none_or(|it| it.is_exhausted(now));
+        if let Some(Err(outcome @ Outcome::SourceMisconfigured)) = pending
+            && !is_last(&self)
+        {
+            return self.end(gateway, outcome, None, now);
+        }
+        let Some(Ok(mut pending)) = pending else {
+            // What it was a dead letter for before, if it was, isn't what it is one for now.
+            parcel.label.reason = None;
+            return self.keep(gateway, Some(&parcel), frame_message(frame), now);
+        };
+        if pending.goods.reason().is_none() {
+            pending.goods = Goods::Letter(Reason::AttemptsUsedUp);
+        }
+        self.start(gateway, Box::new(pending), now)
     }
 
     pub(super) fn deliver_opened(
@@ -934,6 +973,7 @@ impl Facts {
             receipt: Receipt::DeadLettered,
             outcome: settled,
             otherwise: Otherwise::Release(outcome, None),
+            knows: None,
         };
         self.send(shipment, now)
     }

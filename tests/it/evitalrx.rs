@@ -219,6 +219,20 @@ fn a_rejection_says_whether_it_is_the_last_word_and_its_text_goes_on_word_for_wo
         let node = event.step.life.nodes()[usize::from(event.step.node)].event_type;
         assert_eq!(node == "order-rejected (final)", is_final, "{wrong}");
     }
+    // However it is written: to the id of the event that makes no difference either.
+    let plain = value("order-rejected").to_string();
+    assert_eq!(plain.matches(r#""is_final_rejection":false"#).count(), 1);
+    let ids = [r#""true""#, r#""\u0074rue""#].map(|text| {
+        let sent = plain.replace(
+            r#""is_final_rejection":false"#,
+            &format!(r#""is_final_rejection":{text}"#),
+        );
+        let event = read_at(sent.as_bytes(), None, &Policy::default()).unwrap();
+        let node = event.step.life.nodes()[usize::from(event.step.node)].event_type;
+        assert_eq!(node, "order-rejected (final)", "{text}");
+        event.id
+    });
+    assert_eq!(ids[0], ids[1]);
     // It is a word on rejections only.
     let sent = with(
         value("order-accepted"),

@@ -694,6 +694,28 @@ fn what_is_wrong_with_a_call_is_said_by_the_name_of_the_field() {
         assert_eq!(end.summary(), (400, "parameter_invalid", None));
         assert_eq!(end.json()["problem"], problem);
     }
+    let key = format!("Bearer {EXPECTATION_KEY}");
+    for (body, problem) in [
+        // Another reader could wait for the other of them.
+        (
+            r#"{"requestID":"a","requestID":"b"}"#,
+            "the body isn't a JSON object",
+        ),
+        (
+            r#"{"requestID":"a","request\u0049D":"b"}"#,
+            "the body isn't a JSON object",
+        ),
+        (r#"{"requestID":"a\ud800"}"#, "requestID: isn't a string"),
+        (
+            r#"{"requestID":"a\uffff"}"#,
+            "requestID: isn't 1 to 256 printable characters",
+        ),
+        ("{} {}", "the body isn't a JSON object"),
+    ] {
+        let end = world.expect("POST", PATH, Some(&key), Some(body));
+        assert_eq!(end.summary(), (400, "parameter_invalid", None), "{body}");
+        assert_eq!(end.json()["problem"], problem, "{body}");
+    }
     for query in ["", "?requestID=", "?id=a", "?requestID=a&requestID=b"] {
         let end = world.asks("GET", query, None);
         assert_eq!(end.summary(), (400, "parameter_invalid", None), "{query}");

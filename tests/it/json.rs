@@ -356,6 +356,26 @@ fn syntax() -> Vec<Case> {
             Invalid("event_id", "not 1 to 256 printable characters"),
         ),
         (
+            "a non-character in the event id",
+            instead("evt_1", "evt\u{ffff}"),
+            Invalid("event_id", "not 1 to 256 printable characters"),
+        ),
+        (
+            "a non-character of a higher plane in the event id, in escapes",
+            instead("evt_1", r"evt\ud83f\udffe"),
+            Invalid("event_id", "not 1 to 256 printable characters"),
+        ),
+        (
+            "a non-character from the middle in the entity's id",
+            instead("dsp_1", "dsp\u{fdd0}"),
+            Invalid("data.dispensation_id", "not 1 to 256 printable characters"),
+        ),
+        (
+            "what stands beside the non-characters in the event id",
+            instead("evt_1", "evt\u{fdcf}\u{fdf0}\u{fffd}\u{10000}\u{1fffd}"),
+            KEPT,
+        ),
+        (
             "an event id with nothing in it",
             instead("evt_1", ""),
             Invalid("event_id", "not 1 to 256 printable characters"),
@@ -841,6 +861,16 @@ fn numbers() -> Vec<Case> {
         (
             "a number for the event's time",
             instead("\"2026-06-25T14:22:11Z\"", "1782397331"),
+            Invalid("created_at", "not an RFC 3339 date-time"),
+        ),
+        (
+            "a date-time of sixty-four characters",
+            instead("14:22:11Z", &format!("14:22:11.{}Z", "0".repeat(43))),
+            KEPT,
+        ),
+        (
+            "one digit more",
+            instead("14:22:11Z", &format!("14:22:11.{}Z", "0".repeat(44))),
             Invalid("created_at", "not an RFC 3339 date-time"),
         ),
         (

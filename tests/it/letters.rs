@@ -8,12 +8,12 @@ use rxgate::delivery::{MAX_AGE, MAX_ATTEMPTS, webhook_id};
 use rxgate::effect::Verdict;
 use rxgate::entity::event_digest;
 use rxgate::letters::{LETTERS_OBJECT, Letter, LetterId, TOMBSTONE};
-use rxgate::machine::LEASE;
+use rxgate::machine::{Gateway, LEASE};
 use rxgate::parcel::{Nonce, Reason};
 use serde_json::{Value, json};
 
 use crate::driver::{
-    Ask, EVENTS, End, Fault, Look, Origin, START, Sent, Take, World, answers, bindings, body,
+    Ask, EVENTS, End, Fault, Look, Origin, START, Sent, Step, Take, World, answers, bindings, body,
     gateway_with, header, parcel_of, seal_keys, set, settings,
 };
 
@@ -222,7 +222,9 @@ fn what_the_platform_moved_and_what_cant_be_opened_are_kept_too() {
     world.send_event("evt_1", TYPE);
     let mut moved = world.take(DELIVERIES);
     moved.queue = DEAD_LETTERS.to_owned();
-    assert_eq!(world.attempt(&moved).summary(), KEPT);
+    // Claimed first, and then a dead letter as any other.
+    assert_eq!(world.attempt(&moved).summary(), ACK_DEAD_LETTERED);
+    world.keep_letters();
     let kept = world.letters();
     assert_eq!(
         (kept[0].code.as_str(), kept[0].source.as_str()),
@@ -253,6 +255,91 @@ fn what_the_platform_moved_and_what_cant_be_opened_are_kept_too() {
         assert_eq!((kept.received_at, kept.body_bytes), (world.now, length));
     }
     assert_eq!(world.letters().len(), 4);
+}
+
+#[test]
+fn what_was_delivered_by_another_message_is_no_dead_letter() {
+    let mut settings = operated();
+    set(&mut settings, "DESTINATION_ORIGIN.delivery", json!("queue"));
+    let mut world = World::bound(&settings, &[DELIVERIES]);
+    world.send_event("evt_1", TYPE);
+    let sent = world.take(DELIVERIES);
+    // The one is being delivered, while the other is given up and moved.
+    let flight = world.begin_attempt(&sent, 1);
+    let Step::Next(flight) = world.step(flight) else {
+        panic!("it isn't claimed");
+    };
+    let given_up = world.attempt_nth(&sent, MAX_ATTEMPTS);
+    assert_eq!(given_up.summary(), ACK_DEAD_LETTERED);
+    let moved = world.take(DEAD_LETTERS);
+    assert_eq!(moved.body, sent.body);
+    assert_eq!(world.attempt(&moved).record.code, "in_flight");
+    assert_eq!(world.settle(flight).summary(), ACK_DELIVERED);
+    assert_eq!(world.attempt_nth(&moved, 2).summary(), ACK_DUPLICATE);
+    assert_eq!(world.letters().len(), 0);
+}
+
+#[test]
+fn a_moved_delivery_is_claimed_first_and_kept_as_it_is_only_if_it_has_no_source() {
+    let mut settings = operated();
+    set(&mut settings, "DESTINATION_ORIGIN.delivery", json!("queue"));
+    let mut world = World::bound(&settings, &[DELIVERIES]);
+    world.send_event("evt_1", TYPE);
+    let mut moved = world.take(DELIVERIES);
+    moved.queue = DEAD_LETTERS.to_owned();
+    // While the store can't tell it waits; in the end as a new message.
+    for (attempt, end) in [(1, None), (MAX_ATTEMPTS, Some((Verdict::Ack, "enqueued")))] {
+        world.asks.push_back(Ask::Fails(Fault::Before));
+        let settled = world.attempt_nth(&moved, attempt);
+        match end {
+            Some(end) => assert_eq!(settled.summary(), end),
+            None => assert!(settled.delay() >= Duration::from_millis(4375)),
+        }
+    }
+    assert_eq!(world.take(DEAD_LETTERS).body, moved.body);
+    assert_eq!(world.attempt(&moved).summary(), ACK_DEAD_LETTERED);
+    assert_eq!(world.attempt(&moved).summary(), ACK_DUPLICATE);
+    // To its sender it is what it is to everybody.
+    assert_eq!(world.send_event("evt_1", TYPE).summary(), DUPLICATE);
+    world.keep_letters();
+    assert_eq!(world.letters().len(), 1);
+    let settings_now = settings.as_object_mut().unwrap();
+    let other = settings_now.remove("SOURCE_OSIGU").unwrap();
+    settings_now.insert("SOURCE_OTHER".to_owned(), other);
+    world.gateway = gateway_with(&settings, bindings(&[DELIVERIES]));
+    assert_eq!(world.attempt(&moved).summary(), KEPT);
+    let letters = world.letters();
+    let code = letters[0].code.as_str();
+    assert_eq!((letters.len(), code), (1, "attempts_used_up"));
+}
+
+#[test]
+fn a_moved_delivery_waits_for_a_faulty_source_to_be_mended() {
+    let mut settings = operated();
+    set(&mut settings, "DESTINATION_ORIGIN.delivery", json!("queue"));
+    let mut world = World::bound(&settings, &[DELIVERIES]);
+    world.send_event("evt_1", TYPE);
+    let mut moved = world.take(DELIVERIES);
+    // Another message of it is delivered while this one is given up.
+    assert_eq!(world.attempt(&moved).summary(), ACK_DELIVERED);
+    moved.queue = DEAD_LETTERS.to_owned();
+    let faulty = |world: &World| {
+        let mut config = world.gateway.config().clone();
+        let source = config.sources.get_mut("osigu").unwrap();
+        *source = None;
+        Gateway::new(config, &[0x5A; 32])
+    };
+    world.gateway = faulty(&world);
+    let settled = world.attempt(&moved);
+    assert_eq!(settled.record.code, "source_misconfigured");
+    world.wait(settled.delay());
+    world.gateway = gateway_with(&settings, bindings(&[DELIVERIES]));
+    assert_eq!(world.attempt_nth(&moved, 2).summary(), ACK_DUPLICATE);
+    assert_eq!(world.letters().len(), 0);
+    // It isn't waited for without end.
+    world.gateway = faulty(&world);
+    assert_eq!(world.attempt_nth(&moved, MAX_ATTEMPTS).summary(), KEPT);
+    assert_eq!(world.letters()[0].code, "attempts_used_up");
 }
 
 #[test]

@@ -669,6 +669,9 @@ fn what_cant_even_be_tried_in_all_attempts_is_a_dead_letter_as_it_is() {
         assert_eq!(settled.record.problem, Some("store_unavailable"));
         let dead = world.queued[0].clone();
         assert_eq!((dead.body == sent.body, dead.delay), (true, seconds(60)));
+        // It is claimed when it comes out there.
+        assert_eq!(world.attempt(&dead).summary(), ACK_DEAD_LETTERED);
+        world.take(DEAD_LETTERS);
         world.keep_letters();
         let letters = world.letters();
         let letter = &letters[0];

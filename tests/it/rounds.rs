@@ -17,7 +17,8 @@ use rxgate::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::driver::{
-    Ask, Fault, START, World, answers, bindings, gateway_with, header, parcel_of, set, settings,
+    Ask, Fault, START, Sent, Take, World, answers, bindings, gateway_with, header, parcel_of, set,
+    settings,
 };
 use crate::support::fixture;
 
@@ -298,6 +299,55 @@ fn a_message_without_a_claim_is_of_the_round_of_its_first_attempt() {
     assert_eq!(told[3].0, format!("{}.1", base(&told[3].0)));
     assert_eq!(told[3].1, "accepted");
     assert_eq!(world.send(&accepted('b')).summary(), DUPLICATE);
+}
+
+/// What was sent without a claim has learnt its round, and isn't taken by the queue of the dead letters.
+fn learnt_and_not_kept(world: &mut World, body: &str, moved: bool) -> Sent {
+    world.asks.extend([Ask::Fails(Fault::Before)]);
+    assert_eq!(world.send(body).summary(), ENQUEUED);
+    let mut unclaimed = world.take(DELIVERIES);
+    assert_eq!(parcel_of(&unclaimed.body).round, None);
+    world.now = unclaimed.at.after(unclaimed.delay);
+    if moved {
+        unclaimed.queue = DEAD_LETTERS.to_owned();
+    } else {
+        world.origin.extend([answers(422)]);
+    }
+    world.sends.extend([Take::Fails(Fault::Before)]);
+    let settled = world.attempt(&unclaimed);
+    // The message that it was is in a queue no more, or comes again.
+    if settled.verdict == Verdict::Ack {
+        return world.take(DELIVERIES);
+    }
+    world.wait(settled.delay());
+    unclaimed
+}
+
+#[test]
+fn what_learnt_its_round_and_couldnt_be_kept_begins_no_other() {
+    for moved in [false, true] {
+        let mut world = orders();
+        assert_eq!(world.send(&accepted('a')).summary(), DELIVERED);
+        let again = learnt_and_not_kept(&mut world, &rejected('a'), moved);
+        assert_eq!(world.send(&accepted('b')).summary(), DELIVERED);
+        assert_eq!(world.attempt_nth(&again, 2).verdict, Verdict::Ack);
+        // The second pharmacy's word is of the round that it was of.
+        assert_eq!(world.send(&accepted('b')).summary(), DUPLICATE, "{moved}");
+    }
+}
+
+#[test]
+fn what_learnt_its_round_and_couldnt_be_kept_isnt_taken_for_an_event_of_a_later_one() {
+    for moved in [false, true] {
+        let mut world = orders();
+        assert_eq!(world.send(&rejected('b')).summary(), DELIVERED);
+        let again = learnt_and_not_kept(&mut world, &accepted('a'), moved);
+        assert_eq!(world.send(&rejected('a')).summary(), DELIVERED);
+        assert_eq!(world.send(&accepted('a')).summary(), DELIVERED);
+        let settled = world.attempt_nth(&again, 2);
+        assert_eq!(settled.verdict, Verdict::Ack);
+        assert_ne!(settled.record.code, "duplicate", "{moved}: it is lost");
+    }
 }
 
 #[test]

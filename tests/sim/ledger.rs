@@ -60,6 +60,8 @@ pub(crate) struct Account {
     pub(crate) unknown: usize,
     /// How often by holders that were stopped for longer than their lease, after it was settled.
     pub(crate) second: usize,
+    /// Somebody who held it sent it to the dead letters. Whether that was heard of is another question.
+    pub(crate) was_given_up: bool,
 }
 
 /// What a holder holds.
@@ -162,6 +164,7 @@ impl Ledger {
                         taken: 0,
                         unknown: 0,
                         second: 0,
+                        was_given_up: false,
                     }
                 });
                 self.granted(said, fence, event, round, state, ordering);

@@ -301,4 +301,10 @@ export const MUTATIONS = [
     from: "        parcel.claimed = None;\n",
     to: "        parcel.claimed = None;\n        parcel.round = None;\n",
   },
+  {
+    name: "what was moved to the dead letters is kept without a claim",
+    file: "src/machine/steps.rs",
+    from: "        let Some(Ok(mut pending)) = pending else {",
+    to: "        let Some(Ok(mut pending)) = pending.filter(|_| false) else {",
+  },
 ];

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rxgate::config::{DEAD_LETTERS, DELIVERIES};
-use rxgate::delivery::webhook_id;
+use rxgate::delivery::{MAX_ATTEMPTS, webhook_id};
 use rxgate::effect::{Effect, Verdict};
 use rxgate::entity::{EventHash, Ordering, Receipt, Request, event_digest};
-use rxgate::letters::LetterId;
+use rxgate::letters::{Letter, LetterId};
 use rxgate::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -323,8 +323,13 @@ impl Sim {
     }
 
     fn hand_over(&mut self, n: usize) {
+        // Each isolate that ends before it answers uses up an attempt as well.
+        let crashed = self.is_faulty() && self.rng.once_in(30);
         let message = self.messages.get_mut(&n).unwrap();
         message.tries += 1;
+        if crashed {
+            message.tries = message.tries.max(MAX_ATTEMPTS);
+        }
         message.is_out = true;
         let (sent, tries) = (message.sent.clone(), message.tries);
         self.say(|| format!("message {n} of {} is handed over, try {tries}", sent.queue));
@@ -544,7 +549,19 @@ impl Sim {
                 if is_safe(code)
                     && let Some(named) = &settled.record.webhook_id
                 {
-                    self.acknowledged.insert(named.clone());
+                    // What is given up without a claim isn't of a round yet; and of a notice `check_silence` says whether it has to come.
+                    let given_up = settled.record.problem.is_some();
+                    let mut events = self.events.iter();
+                    let of = |event: &&Event| event.webhook_id(self.scene, 0) == *named;
+                    match events.find(of) {
+                        Some(event) if given_up => {
+                            self.unclaimed.insert(event.words);
+                        }
+                        None if given_up && self.scene.sender == Sender::Phil => {}
+                        _ => {
+                            self.acknowledged.insert(named.clone());
+                        }
+                    }
                 }
             }
             Verdict::Retry(delay) => self.comes_again(n, delay),
@@ -587,6 +604,12 @@ impl Sim {
         let to_origin = matches!(flight.effect, Effect::Deliver(_));
         let to_customer =
             matches!(&flight.effect, Effect::Enqueue(message) if !is_ours(&message.queue));
+        let to_letters =
+            matches!(&flight.effect, Effect::Enqueue(message) if message.queue == DEAD_LETTERS);
+        if to_letters && let Some(held) = held {
+            let account = self.ledger.accounts.get_mut(&held.hash).unwrap();
+            account.was_given_up = true;
+        }
         let wakes = match &flight.effect {
             Effect::Ask {
                 object,
@@ -930,7 +953,7 @@ impl Sim {
         if self.scene.road == Road::Kv {
             return;
         }
-        for account in self.ledger.accounts.values() {
+        for (hash, account) in &self.ledger.accounts {
             self.tally.second += account.second;
             let count = match account.known.about {
                 About::Event(_, round) if round > 0 => &mut self.tally.rounds,
@@ -945,6 +968,18 @@ impl Sim {
                 account.taken,
                 account.unknown
             );
+            if let Some((Receipt::Delivered | Receipt::Enqueued, ..)) = account.settled
+                && account.unknown == 0
+                && !account.was_given_up
+            {
+                let id = LetterId::of(&[account.entity.0, hash.0, [0; 16]].concat());
+                let is_it = |letter: &&Letter| letter.id == id && letter.redeliveries == 0;
+                let given_up = letters.iter().find(is_it);
+                assert!(
+                    given_up.is_none(),
+                    "handed over, and a dead letter without a claim: {account:?}"
+                );
+            }
         }
         for letter in &self.redelivered {
             let of = letters.iter().find(|kept| kept.id == *letter).unwrap();

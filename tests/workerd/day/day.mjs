@@ -279,7 +279,9 @@ async function account({ worker, platform, log, lines, sent, forged, refused, ki
     const inQueue = (enqueued.get(entry.id) ?? 0) + (enqueued.get(webhookId) ?? 0);
     const isLetter = letters.has(webhookId);
     if (isLetter !== isDead(entry)) wrong.push(`${entry.kind} ${entry.source} ${entry.id} is ${isLetter ? `a dead letter: ${letters.get(webhookId)}` : "no dead letter"}`);
-    if (isLetter && (taken.length > 0 || inQueue > 0)) wrong.push(`${entry.kind} ${entry.source} ${entry.id} is a dead letter, and somebody has it`);
+    if (isLetter && (taken.length > 0 || inQueue > 0)) {
+      wrong.push(`${entry.kind} ${entry.source} ${entry.id} is a dead letter, and somebody has it ${JSON.stringify(of)}\n${lines.filter((line) => line.includes(webhookId)).join("\n")}`);
+    }
     if (isLetter) counts.dead_lettered += 1;
     else if (taken.length > 0) counts.delivered += 1;
     else if (inQueue > 0) counts.enqueued += 1;
