@@ -1,9 +1,5 @@
 //! Small binary forms: the entity's row, and the messages to and from its object.
 
-use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-use base64::engine::{DecodePaddingMode, Engine};
-
 /// Reads fixed-width big-endian fields; `None` once they run out.
 pub(crate) struct Reader<'a>(&'a [u8]);
 
@@ -150,29 +146,77 @@ pub(crate) enum Base64 {
     Url,
 }
 
-/// Read with its padding or without.
-const URL: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::URL_SAFE,
-    GeneralPurposeConfig::new()
-        .with_encode_padding(false)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
 impl Base64 {
-    fn engine(self) -> &'static GeneralPurpose {
-        match self {
-            Self::Standard => &STANDARD,
-            Self::Url => &URL,
-        }
-    }
-
     pub(crate) fn write(self, bytes: &[u8]) -> String {
-        self.engine().encode(bytes)
+        let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+        for three in bytes.chunks(3) {
+            let bits = three.iter().fold(0, |bits, b| bits << 8 | u32::from(*b));
+            let bits = bits << (24 - three.len() * 8);
+            for place in 0..4 {
+                if place <= three.len() {
+                    text.push(self.digit((bits >> (18 - place * 6)) as u8 & 63));
+                } else if self == Self::Standard {
+                    text.push('=');
+                }
+            }
+        }
+        text
     }
 
     /// `None` if it is no base64, or bits that mean nothing aren't zero: there is one text for the same bytes.
     pub(crate) fn read(self, text: &str) -> Option<Vec<u8>> {
-        self.engine().decode(text).ok()
+        let padding = text.bytes().rev().take_while(|b| *b == b'=').count();
+        let digits = text.as_bytes().get(..text.len() - padding)?;
+        let missing = match digits.len() % 4 {
+            1 => return None,
+            more => (4 - more) % 4,
+        };
+        if padding > missing || (padding < missing && self == Self::Standard) {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+        let (mut bits, mut count) = (0_u32, 0);
+        for digit in digits {
+            bits = bits << 6 | u32::from(self.value(*digit)?);
+            count += 6;
+            if count >= 8 {
+                count -= 8;
+                bytes.push((bits >> count) as u8);
+                bits &= (1 << count) - 1;
+            }
+        }
+        (bits == 0).then_some(bytes)
+    }
+
+    /// The last two digits.
+    fn last(self) -> [u8; 2] {
+        match self {
+            Self::Standard => *b"+/",
+            Self::Url => *b"-_",
+        }
+    }
+
+    fn digit(self, value: u8) -> char {
+        let [plus, slash] = self.last();
+        char::from(match value {
+            0..=25 => b'A' + value,
+            26..=51 => b'a' - 26 + value,
+            52..=61 => value - 52 + b'0',
+            62 => plus,
+            _ => slash,
+        })
+    }
+
+    fn value(self, digit: u8) -> Option<u8> {
+        let [plus, slash] = self.last();
+        Some(match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            _ if digit == plus => 62,
+            _ if digit == slash => 63,
+            _ => return None,
+        })
     }
 }
 
