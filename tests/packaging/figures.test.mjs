@@ -9,6 +9,7 @@ import { OSIGU_SOURCE, osiguRequest, project, run } from "./pack.mjs";
 
 const WASM_GZIP_BYTES = 150 * 1024;
 const INSTANTIATION_MS = 10;
+const SOURCES_GROWTH_BYTES = 1024 * 1024;
 const RSS_GROWTH_BYTES = 20 * 1024 * 1024;
 
 // The package's own class makes the instance, as at the first call of a process.
@@ -155,5 +156,7 @@ test("a million events are verified without growth", { timeout: 240_000 }, async
 test("sources that are dropped are given back", async (context) => {
   const { early, late, opened } = JSON.parse(await run(process.execPath, ["--expose-gc", "sources.mjs"], { cwd: folder }));
   context.diagnostic(`after 5,000 and ${opened} sources: wasm memory ${kib(early.wasm[0])} and ${kib(late.wasm[0])}`);
-  assert.deepEqual(late.wasm, early.wasm);
+  // When what was collected is told is the engine's affair, so a page more may be needed once; a hundred bytes kept of each source would be forty.
+  assert.equal(late.wasm.length, 1);
+  assert.ok(late.wasm[0] - early.wasm[0] < SOURCES_GROWTH_BYTES, `${late.wasm[0] - early.wasm[0]}`);
 });
