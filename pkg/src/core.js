@@ -1,5 +1,7 @@
 // The core in wasm, as the package drives it. Numbers go in, an address comes out. All that it calls is the host's HMAC, where there is one that answers at once.
 
+import { hostOf, importsOf } from "./imports.js";
+
 const HEAD_BYTES = 64 * 1024;
 /** One byte more than any source takes: so much of a longer body is enough to refuse it. */
 export const BODY_BYTES = 1024 * 1024 + 1;
@@ -9,44 +11,6 @@ const MAX_VALUE_CHARS = 8 * 1024;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-
-/** What the module imports: of the host's HMAC what `host` makes of it, and what glue would bring, which is never called. */
-function importsOf(module, host) {
-  const imports = {};
-  for (const { module: from, name } of WebAssembly.Module.imports(module)) {
-    imports[from] ??= {};
-    const [, called] = /^__wbg_rxgateHost(Key|Forget|Tag)_/.exec(name) ?? [];
-    imports[from][name] = called
-      ? host[called]
-      : () => {
-          throw new Error("the core calls nothing else");
-        };
-  }
-  return imports;
-}
-
-/** The host's HMAC-SHA256: `hmac(key)` answers an object with `update(bytes)` and `digest()`. Keys are kept under numbers from 1; without a host there is none. */
-function hostOf(hmac, memory) {
-  const keys = new Map();
-  let last = 0;
-  return {
-    Key: (at, length) => {
-      if (!hmac) return 0;
-      last += 1;
-      keys.set(last, memory().slice(at >>> 0, (at >>> 0) + (length >>> 0)));
-      return last;
-    },
-    Forget: (key) => void keys.delete(key >>> 0),
-    Tag: (key, parts, count, tag) => {
-      const bytes = memory();
-      const pairs = new Uint32Array(bytes.buffer, parts >>> 0, 2 * (count >>> 0));
-      const mac = hmac(keys.get(key >>> 0));
-      for (let n = 0; n < pairs.length; n += 2) mac.update(bytes.subarray(pairs[n], pairs[n] + pairs[n + 1]));
-      bytes.set(mac.digest(), tag >>> 0);
-      return 1;
-    },
-  };
-}
 
 const line = (value) => {
   if (value === undefined || value === null) return ABSENT;

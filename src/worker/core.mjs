@@ -2,6 +2,8 @@
 //
 // The boundary is in DESIGN.md §2: numbers go in, an address comes out; one call for each effect.
 
+import { hostOf, importsOf } from "../../pkg/src/imports.js";
+
 const HEAD_BYTES = 64 * 1024;
 const BODY_BYTES = 1024 * 1024;
 const ABSENT = "\0";
@@ -33,48 +35,6 @@ export function copyMessage(message, memory, at) {
   for (let n = 0; n < message.length; n += 1) memory[at + n] = message.charCodeAt(n);
 }
 
-/// An instance that gets these imports, by their names in Rust. What else the module imports only throws: one that serves the machine calls no SQL, and nothing calls what glue would bring.
-export function instanceOf(module, given) {
-  const imports = {};
-  for (const { module: from, name } of WebAssembly.Module.imports(module)) {
-    const [, known] = /^__wbg_(\w+)_[0-9a-f]+$/.exec(name) ?? [];
-    imports[from] ??= {};
-    imports[from][name] =
-      given[known] ??
-      (() => {
-        throw new Error("nothing else is called");
-      });
-  }
-  return new WebAssembly.Instance(module, imports);
-}
-
-/// The host's HMAC-SHA256 as imports: `hmac(key)` answers an object with `update(bytes)` and `digest()`. Keys are kept under numbers from 1. Without a host, or if it fails, wasm hashes.
-function hostOf(hmac, memory) {
-  const keys = new Map();
-  let last = 0;
-  return {
-    rxgateHostKey: (at, length) => {
-      if (!hmac) return 0;
-      last += 1;
-      keys.set(last, memory().slice(at, at + length));
-      return last;
-    },
-    rxgateHostForget: (key) => void keys.delete(key),
-    rxgateHostTag: (key, parts, count, tag) => {
-      try {
-        const bytes = memory();
-        const pairs = new Uint32Array(bytes.buffer, parts, 2 * count);
-        const mac = hmac(keys.get(key));
-        for (let n = 0; n < pairs.length; n += 2) mac.update(bytes.subarray(pairs[n], pairs[n] + pairs[n + 1]));
-        bytes.set(mac.digest(), tag);
-        return 1;
-      } catch {
-        return 0;
-      }
-    },
-  };
-}
-
 /// One wasm instance. It serves until it traps; then its owner takes a new one, and requests under way here still finish here.
 export class Core {
   #exports;
@@ -86,7 +46,8 @@ export class Core {
 
   /// `hmac`: the host's, if it has one that answers at once.
   constructor(module, hmac) {
-    this.#exports = instanceOf(module, hostOf(hmac, () => this.#memory())).exports;
+    const host = hostOf(hmac, () => this.#memory());
+    this.#exports = new WebAssembly.Instance(module, importsOf(module, host)).exports;
     this.#stackTop = this.#exports.__stack_pointer?.value;
     this.#input = this.#exports.input();
   }

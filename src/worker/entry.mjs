@@ -363,7 +363,7 @@ function limit({ text }, call) {
 
 async function deliver({ text, body, a }, { watch }) {
   const lines = text.split("\n");
-  const headers = {};
+  const headers = { __proto__: null };
   // No name stands there twice.
   for (let n = 1; n < lines.length; n += 2) headers[lines[n]] = lines[n + 1];
   const abort = new AbortController();

@@ -125,7 +125,7 @@ function modules(bundle, entry, imports) {
   const sources = ["entry", "core", "store", "bindings"].map((name) => `src/worker/${name}.mjs`);
   return [
     ...(entry ? [[relative(ROOT, entry), entry]] : []),
-    ...sources.map((name) => [name, join(ROOT, name)]),
+    ...[...sources, "pkg/src/imports.js"].map((name) => [name, join(ROOT, name)]),
     ...files.map((name) => [`build/wasm/${name}`, join(wasm, name)]),
   ];
 }
