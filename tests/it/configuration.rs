@@ -12,7 +12,7 @@ use rxgate::delivery::{Format, Pattern, TargetFault, check_target};
 use rxgate::machine::Gateway;
 use serde_json::{Map, Value, json};
 
-use crate::support::{NOW, SEED, answer, bindings, secrets, signed, table, vars};
+use crate::support::{NOW, SEED, answer, bindings, secrets, signed, source_of, table, vars};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -76,7 +76,7 @@ fn the_least_configuration_is_sound_and_the_rest_has_defaults() {
     let config = parse(&vars());
     assert_eq!(listed(&config), [""; 0]);
     assert_eq!((config.shards, config.previous_shards), (16, None));
-    let source = config.sources.get("osigu").unwrap().as_ref().unwrap();
+    let source = source_of(&config, "osigu");
     assert_eq!(source.id, "osigu");
     assert_eq!(scheme(source).tolerance, Duration::from_secs(300));
     assert_eq!(scheme(source).stale, Stale::Refuse);
@@ -152,7 +152,7 @@ fn every_setting_is_read() {
     );
     assert_eq!(listed(&config), [""; 0]);
     assert_eq!((config.shards, config.previous_shards), (64, Some(16)));
-    let source = config.sources.get("osigu-2").unwrap().as_ref().unwrap();
+    let source = source_of(&config, "osigu-2");
     let ids = |now| -> Vec<String> {
         let usable = scheme(source).keys.usable(now);
         usable.map(|key| key.id().as_str().to_owned()).collect()
@@ -1101,7 +1101,7 @@ fn every_setting_of_queues_letters_and_operators_is_read() {
         config.alert.as_ref().unwrap().url,
         "https://alerts.example/"
     );
-    let source = config.sources.get("osigu").unwrap().as_ref().unwrap();
+    let source = source_of(&config, "osigu");
     assert_eq!(source.dedupe, Dedupe::Exact { edge_cache: true });
     assert_eq!((source.retries, source.accepts_loss), (false, true));
     // Where our own queue is bound it takes what the origin doesn't, unless that is said otherwise.
@@ -1111,16 +1111,7 @@ fn every_setting_of_queues_letters_and_operators_is_read() {
     vars["SOURCE_OSIGU"]["dedupe"] = json!("kv");
     vars["SOURCE_OSIGU"]["edge_cache"] = json!(false);
     let config = bound(&vars, &["DELIVERIES", "CLINIC_EVENTS"]);
-    assert_eq!(
-        config
-            .sources
-            .get("osigu")
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .dedupe,
-        Dedupe::Kv
-    );
+    assert_eq!(source_of(&config, "osigu").dedupe, Dedupe::Kv);
 }
 
 #[test]

@@ -76,6 +76,25 @@ fn invalid(event_id: &str) -> String {
     body(event_id, TYPE, "{}")
 }
 
+/// A world with an event in our own queue, and the message of it.
+#[track_caller]
+fn queued() -> (Value, World, Sent) {
+    let mut settings = operated();
+    set(&mut settings, "DESTINATION_ORIGIN.delivery", json!("queue"));
+    let mut world = World::bound(&settings, &[DELIVERIES]);
+    world.send_event("evt_1", TYPE);
+    let sent = world.take(DELIVERIES);
+    (settings, world, sent)
+}
+
+/// A message that the platform moved to the dead letters.
+fn to_letters(sent: Sent) -> Sent {
+    Sent {
+        queue: DEAD_LETTERS.to_owned(),
+        ..sent
+    }
+}
+
 // ── what makes one ──
 
 #[test]
@@ -216,12 +235,8 @@ fn a_letter_that_isnt_kept_yet_comes_again() {
 
 #[test]
 fn what_the_platform_moved_and_what_cant_be_opened_are_kept_too() {
-    let mut settings = operated();
-    set(&mut settings, "DESTINATION_ORIGIN.delivery", json!("queue"));
-    let mut world = World::bound(&settings, &[DELIVERIES]);
-    world.send_event("evt_1", TYPE);
-    let mut moved = world.take(DELIVERIES);
-    moved.queue = DEAD_LETTERS.to_owned();
+    let (_, mut world, sent) = queued();
+    let moved = to_letters(sent);
     // Claimed first, and then a dead letter as any other.
     assert_eq!(world.attempt(&moved).summary(), ACK_DEAD_LETTERED);
     world.keep_letters();
@@ -259,11 +274,7 @@ fn what_the_platform_moved_and_what_cant_be_opened_are_kept_too() {
 
 #[test]
 fn what_was_delivered_by_another_message_is_no_dead_letter() {
-    let mut settings = operated();
-    set(&mut settings, "DESTINATION_ORIGIN.delivery", json!("queue"));
-    let mut world = World::bound(&settings, &[DELIVERIES]);
-    world.send_event("evt_1", TYPE);
-    let sent = world.take(DELIVERIES);
+    let (_, mut world, sent) = queued();
     // The one is being delivered, while the other is given up and moved.
     let flight = world.begin_attempt(&sent, 1);
     let Step::Next(flight) = world.step(flight) else {
@@ -281,12 +292,8 @@ fn what_was_delivered_by_another_message_is_no_dead_letter() {
 
 #[test]
 fn a_moved_delivery_is_claimed_first_and_kept_as_it_is_only_if_it_has_no_source() {
-    let mut settings = operated();
-    set(&mut settings, "DESTINATION_ORIGIN.delivery", json!("queue"));
-    let mut world = World::bound(&settings, &[DELIVERIES]);
-    world.send_event("evt_1", TYPE);
-    let mut moved = world.take(DELIVERIES);
-    moved.queue = DEAD_LETTERS.to_owned();
+    let (mut settings, mut world, sent) = queued();
+    let moved = to_letters(sent);
     // While the store can't tell it waits; in the end as a new message.
     for (attempt, end) in [(1, None), (MAX_ATTEMPTS, Some((Verdict::Ack, "enqueued")))] {
         world.asks.push_back(Ask::Fails(Fault::Before));

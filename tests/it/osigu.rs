@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     NOW, assert_golden, begin, bindings, body, dead_lettered, event, expectations, fixtures,
-    gateway, gateway_of, read_with, refusal, secrets, signed, vars,
+    gateway, gateway_of, read_with, refusal, secrets, signed, source_of, vars,
 };
 
 /// A case of the fixtures: Osigu's type, ours, the subject, the time, and the state that it leaves its entity in, with the rank.
@@ -989,7 +989,7 @@ fn accept_api_versions_of_the_configuration_adds_to_those_that_are_known() {
     vars["SOURCE_OSIGU"]["accept_api_versions"] = json!(["2027-01-01", "2028-01-01"]);
     let config = Config::parse(&vars, &secrets(), bindings());
     assert_eq!(config.faults, []);
-    let source = config.sources.get("osigu").unwrap().as_ref().unwrap();
+    let source = source_of(&config, "osigu");
     assert_eq!(
         source.expected.api_versions,
         ["2027-01-01", "2028-01-01", "2026-01-01"]

@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 
 use crate::driver::{self, EVENTS, World};
 use crate::support::{
-    Event, KEY, bindings, body, event, expectations, fixtures, read_as, secrets, table, vars,
+    Event, KEY, bindings, body, event, expectations, fixtures, read_as, secrets, source_of, table,
+    vars,
 };
 
 const PHI_KEY: &str = "canary-phi-key-0123456789abcdefghij";
@@ -1000,14 +1001,7 @@ fn phi_is_one_word_or_one_for_each_class() {
     let actions = |settings: Value| {
         let config = parse(&settings);
         assert_eq!(config.faults, [], "{settings}");
-        config
-            .sources
-            .get("osigu")
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .phi
-            .actions()
+        source_of(&config, "osigu").phi.actions()
     };
     let key = json!({ "secret": "PHI" });
     assert_eq!(actions(json!({})), Actions::default());
@@ -1035,14 +1029,7 @@ fn phi_is_one_word_or_one_for_each_class() {
     );
     let variant = |settings: Value| {
         let config = parse(&settings);
-        config
-            .sources
-            .get("osigu")
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .phi
-            .variant()
+        source_of(&config, "osigu").phi.variant()
     };
     let every = |action: &str| {
         let pairs = Class::SET.map(|class| (class.name().to_owned(), json!(action)));
@@ -1176,7 +1163,7 @@ fn a_policy_takes_a_key_where_it_needs_one() {
 fn debug_shows_no_pseudonym_key() {
     let config = parse(&json!({ "phi": "pseudonym", "phi_key": { "secret": "PHI" } }));
     assert_eq!(config.faults, []);
-    insta::assert_debug_snapshot!(config.sources.get("osigu").unwrap().as_ref().unwrap().phi);
+    insta::assert_debug_snapshot!(source_of(&config, "osigu").phi);
     assert!(!shows(&format!("{config:?}"), PHI_KEY));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use rxgate::auth::{Key, KeyId, Keyring, RawBody, Stale, TimestampedHmac};
-use rxgate::config::{Bindings, Config, DEAD_LETTERS};
+use rxgate::config::{Bindings, Config, DEAD_LETTERS, Source};
 use rxgate::effect::{Answer, Done, Effect};
 use rxgate::entity::Ordering;
 use rxgate::entity::{Cost, Step, serve};
@@ -32,6 +32,12 @@ pub(crate) const NOW: Timestamp = Timestamp(1_782_397_331_000);
 /// `NOW`, some seconds later.
 pub(crate) fn now_plus(seconds: i64) -> Timestamp {
     Timestamp(NOW.0 + seconds * 1000)
+}
+
+/// A source whose settings are sound.
+#[track_caller]
+pub(crate) fn source_of<'a>(config: &'a Config, id: &str) -> &'a Source {
+    config.sources.get(id).unwrap().as_ref().unwrap()
 }
 
 /// HMAC-SHA256 over `t`, `.` and the body, in lower-case hex.
