@@ -37,6 +37,8 @@ struct Message {
     sent: Sent,
     due: Timestamp,
     tries: u16,
+    /// How many of these are of days that weren't simulated.
+    skipped: u16,
     /// Somebody has it.
     is_out: bool,
 }
@@ -323,12 +325,14 @@ impl Sim {
     }
 
     fn hand_over(&mut self, n: usize) {
-        // Each isolate that ends before it answers uses up an attempt as well.
-        let crashed = self.is_faulty() && self.rng.once_in(30);
+        // Some have been tried for days.
+        let is_old = self.is_faulty() && self.rng.once_in(30);
         let message = self.messages.get_mut(&n).unwrap();
         message.tries += 1;
-        if crashed {
-            message.tries = message.tries.max(MAX_ATTEMPTS);
+        if is_old {
+            let skipped = MAX_ATTEMPTS.saturating_sub(message.tries);
+            message.tries += skipped;
+            message.skipped += skipped;
         }
         message.is_out = true;
         let (sent, tries) = (message.sent.clone(), message.tries);
@@ -724,7 +728,13 @@ impl Sim {
         };
         message.is_out = false;
         message.due = self.world.now.after(delay);
-        if message.tries < MAX_TRIES {
+        // It takes the faults of days, too, to use up all that a dead letter has.
+        let skipped = if message.sent.queue == DEAD_LETTERS {
+            message.skipped
+        } else {
+            0
+        };
+        if message.tries - skipped < MAX_TRIES {
             return;
         }
         assert_ne!(
@@ -733,7 +743,7 @@ impl Sim {
         );
         message.sent.queue = DEAD_LETTERS.to_owned();
         message.sent.at = self.world.now;
-        message.tries = 0;
+        (message.tries, message.skipped) = (0, 0);
     }
 
     fn crash(&mut self, mut dead: UnderWay, performed: bool) {
@@ -859,6 +869,7 @@ impl Sim {
                     due: sent.at.after(sent.delay),
                     sent: sent.clone(),
                     tries: 0,
+                    skipped: 0,
                     is_out: false,
                 };
                 self.say(|| format!("message {} is in {}", self.next_message, sent.queue));
