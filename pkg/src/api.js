@@ -9,20 +9,20 @@ export const PARSED_BODY =
   'Pass the raw body: express.raw({ type: "*/*" }) on this route before express.json(), in Fastify a scope with removeAllContentTypeParsers() and one that keeps the Buffer, await request.text() in Next.js, Hono and Workers.';
 
 let module;
-let hmac;
+let hostCrypto;
 let core;
 let generation = 0;
 
-/** Brings the module, and the host's HMAC-SHA256 where it has one that answers at once. Each runtime's entry calls it. */
-export function provide(wasm, hostHmac) {
+/** Brings the module, and the host's node:crypto where it has that. Each runtime's entry calls it. */
+export function provide(wasm, crypto) {
   module ??= wasm;
-  hmac ??= hostHmac;
+  hostCrypto ??= crypto;
 }
 
 function current() {
   if (core && !core.trapped) return core;
   if (!module) throw new Error('rxgate: not initialised. Call "await init()" once before anything else, or import "rxgate" instead of "rxgate/web"');
-  core = new Core(module, hmac);
+  core = new Core(module, hostCrypto);
   generation += 1;
   return core;
 }
@@ -139,14 +139,19 @@ export function bytesOf(body) {
   throw new TypeError(`rxgate: the body is a ${typeof body}: pass a Uint8Array, an ArrayBuffer or a string`);
 }
 
+function textOrNothing(name, value) {
+  if (value !== undefined && value !== null && typeof value !== "string") throw new TypeError(`rxgate: the request's ${name} isn't a string`);
+}
+
 function check(name, from, request, now) {
   if (!(from instanceof Source)) throw new TypeError("rxgate: the first argument isn't a source: make one with source({ provider, keys, … })");
   if (request === null || typeof request !== "object") throw new TypeError("rxgate: the second argument isn't a request: { headers, body }");
   const body = bytesOf(request.body);
   const { headers, method = "POST", url, path, address } = request;
-  for (const [name, value] of Object.entries({ method, url, path, address })) {
-    if (value !== undefined && value !== null && typeof value !== "string") throw new TypeError(`rxgate: the request's ${name} isn't a string`);
-  }
+  textOrNothing("method", method);
+  textOrNothing("url", url);
+  textOrNothing("path", path);
+  textOrNothing("address", address);
   const reads = from.open();
   const get = (header) => read(headers, header);
   const traceparent = get("traceparent");
@@ -188,22 +193,28 @@ function refusal(from, told, at) {
 /** The body broke off: nothing of it counts. */
 export const incomplete = () => ({ ok: false, code: "body_incomplete", status: 503, authentic: false, unreadable: false, message: MESSAGES.body_incomplete, answer: '{"code":"body_incomplete"}' });
 
+const parsed = new WeakMap();
+// One for all results: a getter of each one's own would cost more than the rest of it.
+const EVENT = {
+  enumerable: true,
+  configurable: true,
+  // Made of its text when it is first asked for: who hands the text on doesn't pay for it.
+  get() {
+    if (!parsed.has(this)) parsed.set(this, JSON.parse(this.json));
+    return parsed.get(this);
+  },
+};
+
 function event({ said, refused }) {
   if (refused) return refused;
   const [webhookId, keyId, signedAt, answer] = said.head.split("\n");
-  let read;
-  return {
-    ok: true,
-    // Made of its text when it is first asked for: who hands the text on doesn't pay for it.
-    get event() {
-      return (read ??= JSON.parse(said.body));
-    },
-    json: said.body,
-    webhookId,
-    keyId,
-    signedAt: signedAt === "" ? undefined : new Date(Number(signedAt)),
-    answer: answer === "" ? '{"code":"received"}' : answer,
-  };
+  const read = Object.defineProperty({ ok: true }, "event", EVENT);
+  read.json = said.body;
+  read.webhookId = webhookId;
+  read.keyId = keyId;
+  read.signedAt = signedAt === "" ? undefined : new Date(Number(signedAt));
+  read.answer = answer === "" ? '{"code":"received"}' : answer;
+  return read;
 }
 
 /** The event of a request, if the request is the sender's and an event; or why not. */

@@ -25,11 +25,14 @@ const line = (value) => {
 export class Core {
   #exports;
   #input;
+  // Of the memory as it is now: a view of a part costs as much as copying a short text.
   #view;
+  #heads;
+  #numbers;
   trapped = false;
 
-  constructor(module, hmac) {
-    const host = hostOf(hmac, () => this.#memory());
+  constructor(module, crypto) {
+    const host = hostOf(crypto, () => this.#memory());
     this.#exports = new WebAssembly.Instance(module, importsOf(module, host)).exports;
     this.#input = this.#exports.input();
   }
@@ -56,7 +59,7 @@ export class Core {
     let head = line(lines[0]);
     for (let place = 1; place < lines.length; place += 1) head += `\n${line(lines[place])}`;
     const memory = this.#memory();
-    const { read, written } = encoder.encodeInto(head, memory.subarray(this.#input, this.#input + HEAD_BYTES));
+    const { read, written } = encoder.encodeInto(head, this.#heads);
     // What is cut off mustn't count as absent, nor a cut value as whole.
     if (read < head.length) return { ok: false, head: '{"code":"signature_malformed","status":401,"authentic":false}', body: "" };
     const length = this.#body(memory, body);
@@ -76,7 +79,11 @@ export class Core {
 
   #memory() {
     const { buffer } = this.#exports.memory;
-    if (this.#view?.buffer !== buffer) this.#view = new Uint8Array(buffer);
+    if (this.#view?.buffer !== buffer) {
+      this.#view = new Uint8Array(buffer);
+      this.#heads = new Uint8Array(buffer, this.#input, HEAD_BYTES);
+      this.#numbers = new DataView(buffer);
+    }
     return this.#view;
   }
 
@@ -92,11 +99,11 @@ export class Core {
   #read(address) {
     if (address === 0) throw new Error("rxgate: no such source");
     const memory = this.#memory();
-    const numbers = new DataView(memory.buffer, address, 12);
-    const [ok, headLength, bodyLength] = [numbers.getUint32(0, true), numbers.getUint32(4, true), numbers.getUint32(8, true)];
-    const start = address + 12;
+    const number = (place) => this.#numbers.getUint32(address + 4 * place, true);
+    const [headLength, bodyLength, bodyStart] = [number(1), number(2), number(3)];
+    const start = address + 16;
     const head = decoder.decode(memory.subarray(start, start + headLength));
-    const body = bodyLength === 0 ? "" : decoder.decode(memory.subarray(start + headLength, start + headLength + bodyLength));
-    return { ok: ok === 1, head, body };
+    const body = bodyLength === 0 ? "" : decoder.decode(memory.subarray(bodyStart, bodyStart + bodyLength));
+    return { ok: number(0) === 1, head, body };
   }
 }

@@ -1,11 +1,11 @@
 // Node, CommonJS: the module is read and compiled at require.
 
-const { createHmac } = require("node:crypto");
+const { createHmac, createSecretKey } = require("node:crypto");
 const { readFileSync } = require("node:fs");
 const { join } = require("node:path");
 const { provide, ...exported } = require("../dist/exports.cjs");
 
-provide(new WebAssembly.Module(readFileSync(join(__dirname, "../wasm/rxgate.wasm"))), (key) => createHmac("sha256", key));
+provide(new WebAssembly.Module(readFileSync(join(__dirname, "../wasm/rxgate.wasm"))), { createHmac, createSecretKey });
 
 /** Nothing is left to do here. */
 module.exports = { ...exported, init: async () => {} };

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Below this ours is as fast: a call costs more in the Worker than in Node.
-const LEAST_BYTES: usize = if cfg!(feature = "worker") { 4096 } else { 640 };
+const LEAST_BYTES: usize = if cfg!(feature = "worker") { 4096 } else { 1024 };
 
 #[wasm_bindgen]
 extern "C" {

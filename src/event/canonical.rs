@@ -999,7 +999,8 @@ impl Prepared {
         Self {
             attributes: write(attributes, 1024),
             id_end: br#""id":"#.len() + write(&attributes.id, 80).len().saturating_sub(1),
-            data: write(data, body_len + body_len / 2 + 1024),
+            // Twice the body has room for a list of products, as it was sent and as we write it.
+            data: write(data, 2 * body_len + 1024),
             without_code: without_code(data),
         }
     }

@@ -377,10 +377,13 @@ fn is_noncharacter(c: char) -> bool {
 
 /// `-?digits[.digits]`: no exponent, since then the digits sent aren't the digits meant.
 fn is_decimal(text: &str) -> bool {
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let unsigned = match text.as_bytes() {
+        [b'-', unsigned @ ..] => unsigned,
+        unsigned => unsigned,
+    };
     // The digits of the part that is read, before the point or behind it.
     let (mut digits, mut is_whole) = (0, true);
-    for byte in unsigned.bytes() {
+    for byte in unsigned {
         match byte {
             b'0'..=b'9' => digits += 1,
             b'.' if is_whole && digits > 0 => (digits, is_whole) = (0, false),

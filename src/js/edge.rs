@@ -27,6 +27,7 @@ thread_local! {
     // One byte more than any source takes: so much of a longer body is enough to refuse it.
     static INPUT: RefCell<Vec<u8>> = RefCell::new(vec![0; HEAD_BYTES + MAX_BODY_BYTES + 1]);
     static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static EVENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static SOURCES: RefCell<Vec<Option<Rc<PackageSource>>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -68,7 +69,7 @@ fn faulty(faults: Vec<Fault>) -> u32 {
         problem: fault.problem,
     });
     let faults = faults.collect();
-    write(0, &to_vec(&Faulty { faults }), &[])
+    write(0, &to_vec(&Faulty { faults }), Vec::new())
 }
 
 /// Reads a source's settings from the input.
@@ -114,7 +115,7 @@ pub fn open(len: u32) -> u32 {
         timed,
         algorithm: algorithm.name(),
     });
-    write(1, &head, &[])
+    write(1, &head, Vec::new())
 }
 
 /// Forgets a source.
@@ -199,7 +200,7 @@ pub fn authenticate(handle: u32, head_len: u32, body_len: u32, now: f64) -> u32 
                 let signed_at = signed_at(proof.signed_at);
                 let lines = [proof.key.as_str(), proof.strength.name(), &signed_at];
                 let head = lines.join("\n");
-                write(1, head.as_bytes(), &[])
+                write(1, head.as_bytes(), Vec::new())
             }
             Err(refused) => refusal(&refused),
         }
@@ -238,7 +239,7 @@ fn event(checked: Result<Event, Box<Refused>>) -> u32 {
                 event.answer.as_deref().unwrap_or_default(),
             ];
             let head = lines.join("\n");
-            write(1, head.as_bytes(), &event.json)
+            write(1, head.as_bytes(), event.json)
         }
         Err(refused) => refusal(&refused),
     }
@@ -279,7 +280,7 @@ fn refusal(refused: &Refused) -> u32 {
         key_id: refused.key.as_deref(),
         webhook_id: refused.webhook_id.as_deref(),
     };
-    write(0, &to_vec(&told), &[])
+    write(0, &to_vec(&told), Vec::new())
 }
 
 /// What else can be told of a request that isn't the sender's.
@@ -290,7 +291,7 @@ pub fn explain(handle: u32, head_len: u32, body_len: u32, now: f64) -> u32 {
     };
     with_request(head_len, body_len, now, |request| {
         let hint = source.explain(request).map(super::Hint::name);
-        write(1, hint.unwrap_or_default().as_bytes(), &[])
+        write(1, hint.unwrap_or_default().as_bytes(), Vec::new())
     })
 }
 
@@ -323,9 +324,9 @@ pub fn sign(handle: u32, head_len: u32, body_len: u32, now: f64) -> u32 {
         match source.sign(&signer, key, webhook, body) {
             Ok(signed) => {
                 let (headers, path) = (signed.headers, signed.path);
-                write(1, &to_vec(&Told { headers, path }), &[])
+                write(1, &to_vec(&Told { headers, path }), Vec::new())
             }
-            Err(problem) => write(0, &to_vec(&Problem { problem }), &[]),
+            Err(problem) => write(0, &to_vec(&Problem { problem }), Vec::new()),
         }
     })
 }
@@ -410,27 +411,32 @@ pub fn lists() -> u32 {
         presets: PRESETS.iter().map(|preset| preset.name).collect(),
         types,
     };
-    write(1, &to_vec(&lists), &[])
+    write(1, &to_vec(&lists), Vec::new())
 }
 
-/// One number, the two lengths, head, body.
-fn write(ok: u32, head: &[u8], body: &[u8]) -> u32 {
-    let lengths = [ok, address(head.len()), address(body.len())];
+/// One number, the head's length, the event's length and address, the head. What is written is there until the next call.
+fn write(ok: u32, head: &[u8], event: Vec<u8>) -> u32 {
+    let numbers = [
+        ok,
+        address(head.len()),
+        address(event.len()),
+        address(event.as_ptr().expose_provenance()),
+    ];
     let mut output = OUTPUT.take();
     output.clear();
-    let needed = 12 + head.len() + body.len();
+    let needed = 16 + head.len();
     if output.capacity() > HEAD_BYTES.max(needed) {
-        // A large event isn't worth its memory once it is gone.
+        // A long answer isn't worth its memory once it is gone.
         output = Vec::new();
     }
     output.reserve(needed);
-    for number in lengths {
+    for number in numbers {
         output.extend_from_slice(&number.to_le_bytes());
     }
     output.extend_from_slice(head);
-    output.extend_from_slice(body);
     let at = address(output.as_ptr().expose_provenance());
     OUTPUT.set(output);
+    EVENT.set(event);
     at
 }
 

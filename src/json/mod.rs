@@ -129,7 +129,7 @@ impl<'i, 'a> Value<'i, 'a> {
     #[inline(always)]
     fn is(self, text: &str) -> bool {
         match self.node.kind {
-            Kind::Text => self.between_quotes() == text,
+            Kind::Text => scan::is_same(self.between_quotes(), text),
             Kind::Escaped => scan::unescape(self.between_quotes()).is_some_and(|own| own == text),
             _ => false,
         }

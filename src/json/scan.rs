@@ -64,9 +64,12 @@ struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     nodes: Vec<Node>,
-    open: [Open; MAX_DEPTH as usize],
+    /// The innermost container.
+    here: Open,
+    /// Those around it, `depth` of them.
+    around: [Open; MAX_DEPTH as usize],
     depth: usize,
-    /// Of the containers that are too deep, whether each is an object.
+    /// For each container that is too deep, whether the one around it is an object. Of itself `here` knows as much, and no more.
     deep: Vec<bool>,
     /// The limit that was passed first. The rest is read all the same: what isn't JSON is told before what is too much of it.
     passed: Option<Problem>,
@@ -81,7 +84,8 @@ pub(super) fn scan(text: &str) -> Result<Vec<Node>, Problem> {
         at: 0,
         // A node for eight bytes, which is more than most events have.
         nodes: Vec::with_capacity(text.len() / 8 + 8),
-        open: [Open::NONE; MAX_DEPTH as usize],
+        here: Open::NONE,
+        around: [Open::NONE; MAX_DEPTH as usize],
         depth: 0,
         deep: Vec::new(),
         passed: None,
@@ -163,9 +167,10 @@ impl Scanner<'_> {
 
     fn open(&mut self, is_object: bool) -> Result<bool, Problem> {
         let place = place(self.nodes.len());
-        match self.open.get_mut(self.depth) {
+        match self.around.get_mut(self.depth) {
             Some(slot) => {
-                *slot = Open {
+                *slot = self.here;
+                self.here = Open {
                     place,
                     is_object,
                     ..Open::NONE
@@ -174,7 +179,8 @@ impl Scanner<'_> {
             }
             None => {
                 self.passed.get_or_insert(Problem::TooDeep);
-                self.deep.push(is_object);
+                self.deep.push(self.here.is_object);
+                self.here.is_object = is_object;
             }
         }
         let kind = if is_object { Kind::Object } else { Kind::Array };
@@ -187,10 +193,9 @@ impl Scanner<'_> {
     #[inline(always)]
     fn enter(&mut self) -> Result<bool, Problem> {
         self.skip_space();
-        let open = self.innermost();
-        match (open.is_object, self.byte()) {
+        match (self.here.is_object, self.byte()) {
             (true, b'}') | (false, b']') => {
-                self.close(open);
+                self.close();
                 Ok(false)
             }
             (true, _) => self.key().map(|()| true),
@@ -206,8 +211,7 @@ impl Scanner<'_> {
             if self.depth == 0 {
                 return Ok(true);
             }
-            let open = self.innermost();
-            match (open.is_object, self.byte()) {
+            match (self.here.is_object, self.byte()) {
                 (is_object, b',') => {
                     self.at += 1;
                     self.skip_space();
@@ -216,34 +220,25 @@ impl Scanner<'_> {
                     }
                     return Ok(false);
                 }
-                (true, b'}') | (false, b']') => self.close(open),
+                (true, b'}') | (false, b']') => self.close(),
                 _ => return Err(Problem::Syntax),
             }
         }
     }
 
-    #[inline(always)]
-    fn innermost(&self) -> Open {
-        if let Some(is_object) = self.deep.last() {
-            return Open {
-                is_object: *is_object,
-                ..Open::NONE
-            };
-        }
-        let open = self.depth.checked_sub(1).and_then(|at| self.open.get(at));
-        open.copied().unwrap_or(Open::NONE)
-    }
-
-    fn close(&mut self, open: Open) {
+    fn close(&mut self) {
         self.at += 1;
-        if self.deep.pop().is_some() {
+        if let Some(is_object) = self.deep.pop() {
+            self.here.is_object = is_object;
             return;
         }
+        let open = self.here;
         let (end, next) = (place(self.at), place(self.nodes.len()));
         if let Some(node) = self.nodes.get_mut(open.place as usize) {
             (node.end, node.next) = (end, next);
         }
         self.depth -= 1;
+        self.here = self.around.get(self.depth).copied().unwrap_or(Open::NONE);
         if open.keys > FEW_KEYS && self.passed.is_none() && self.repeats(open) {
             self.passed = Some(Problem::DuplicateKey);
         }
@@ -284,13 +279,9 @@ impl Scanner<'_> {
             }
             ([only], false) => 1 << (only % 64),
         };
-        let at = self.depth.wrapping_sub(1);
-        let Some(open) = self.open.get_mut(at) else {
-            return Ok(());
-        };
-        let maybe = open.seen & bit != 0;
-        open.seen |= bit;
-        open.keys += 1;
+        let maybe = self.here.seen & bit != 0;
+        self.here.seen |= bit;
+        self.here.keys += 1;
         if maybe || escaped {
             return self.compare_key(start, kind);
         }
@@ -301,7 +292,7 @@ impl Scanner<'_> {
     fn compare_key(&mut self, start: usize, kind: Kind) -> Result<(), Problem> {
         let text = self.text.get(start + 1..self.at - 1).unwrap_or_default();
         let key = key_text(text, kind).ok_or(Problem::Syntax)?;
-        let open = self.innermost();
+        let open = self.here;
         let comparable = open.keys <= FEW_KEYS && self.passed.is_none();
         if comparable && self.keys(open).any(|other| other == key) {
             self.passed = Some(Problem::DuplicateKey);
@@ -440,9 +431,27 @@ pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     at + plain.unwrap_or(rest.len())
 }
 
+/// Whether two texts are the same. Most names are short: eight bytes at a time they are compared before a call would have begun.
+#[inline(always)]
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    if one.len() != other.len() {
+        return false;
+    }
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        (Some(last), Some(others)) => {
+            let (words, _) = one.as_chunks::<8>();
+            let mut pairs = words.iter().zip(other.as_chunks::<8>().0);
+            word(last) == word(others) && pairs.all(|(a, b)| word(a) == word(b))
+        }
+        _ => one.iter().zip(other).all(|(a, b)| a == b),
+    }
+}
+
 /// The high bit of each byte that is a quote, a backslash or a control character. Above the lowest of them it may be wrong.
 #[inline(always)]
-fn special(word: u64) -> u64 {
+pub(super) fn special(word: u64) -> u64 {
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;
     let quote = zero(word ^ (ONES * 0x22));
     let backslash = zero(word ^ (ONES * 0x5c));

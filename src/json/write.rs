@@ -6,7 +6,7 @@ use serde::ser::{
     Error, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer,
 };
 
-use super::scan::plain_end;
+use super::scan::special;
 
 /// The name under which a value is written as it stands.
 pub(super) const RAW: &str = "rxgate::Raw";
@@ -100,13 +100,33 @@ impl Open<'_> {
         self.out.reserve(name.len() + 4);
         self.comma();
         self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.push(b'"');
-        self.out.push(b':');
+        put(self.out, name.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 
     fn end(self) {
         self.out.push(self.close);
+    }
+}
+
+/// A few bytes, in pieces of a known length: to have them copied is a call, and in wasm one out of it.
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() > 64 {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    out.reserve(bytes.len());
+    let mut rest = bytes;
+    while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
+        out.extend_from_slice(eight);
+        rest = behind;
+    }
+    if let Some((four, behind)) = rest.split_first_chunk::<4>() {
+        out.extend_from_slice(four);
+        rest = behind;
+    }
+    for byte in rest {
+        out.push(*byte);
     }
 }
 
@@ -115,14 +135,28 @@ fn text(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text.as_bytes();
+    let is_plain = |word: &[u8; 8]| special(u64::from_le_bytes(*word)) == 0;
+    let ends_plain = rest.last_chunk().is_some_and(is_plain);
     loop {
-        let plain = plain_end(rest, 0);
-        let (before, behind) = rest.split_at_checked(plain).unwrap_or((rest, &[]));
-        out.extend_from_slice(before);
-        let Some((special, behind)) = behind.split_first() else {
+        match rest.split_first_chunk() {
+            Some((word, behind)) if is_plain(word) => {
+                out.extend_from_slice(word);
+                rest = behind;
+                continue;
+            }
+            None if ends_plain => {
+                put(out, rest);
+                break;
+            }
+            _ => {}
+        }
+        let Some((byte, behind)) = rest.split_first() else {
             break;
         };
-        escape(out, *special);
+        match byte {
+            b'"' | b'\\' | 0..=0x1f => escape(out, *byte),
+            plain => out.push(*plain),
+        }
         rest = behind;
     }
     out.push(b'"');

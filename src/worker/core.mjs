@@ -44,9 +44,9 @@ export class Core {
   #stackTop;
   trapped = false;
 
-  /// `hmac`: the host's, if it has one that answers at once.
-  constructor(module, hmac) {
-    const host = hostOf(hmac, () => this.#memory());
+  /// `crypto`: the host's node:crypto, if it has it.
+  constructor(module, crypto) {
+    const host = hostOf(crypto, () => this.#memory());
     this.#exports = new WebAssembly.Instance(module, importsOf(module, host)).exports;
     this.#stackTop = this.#exports.__stack_pointer?.value;
     this.#input = this.#exports.input();

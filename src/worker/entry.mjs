@@ -35,7 +35,6 @@ const MAX_EXPECTATION_BYTES = 8 * 1024;
 
 /// The platform's HMAC that answers at once, where there is one. Asked for at run time: a Worker without it runs as well.
 const nodeCrypto = globalThis.process?.getBuiltinModule?.("node:crypto");
-const hmac = nodeCrypto && ((key) => nodeCrypto.createHmac("sha256", key));
 
 let core;
 let settings;
@@ -45,7 +44,7 @@ const rooms = new Set();
 /// The instance for new requests: the last one, unless it trapped.
 function currentCore(env) {
   if (core && !core.trapped) return core;
-  const fresh = new Core(module, hmac);
+  const fresh = new Core(module, nodeCrypto);
   const seed = [...crypto.getRandomValues(new Uint8Array(32))];
   settings = fresh.configure({ ...environment(env), seed }, Date.now());
   if (settings.faults.length > 0) {

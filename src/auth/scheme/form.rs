@@ -262,7 +262,7 @@ impl<'a> Settings<'a> {
             if text.starts_with([' ', '\t']) {
                 faults.add(setting, "begins with a space");
             }
-            if separator.is_some_and(|separator| text.contains(separator)) {
+            if separator.is_some_and(|separator| text.chars().any(|c| c == separator)) {
                 faults.add(setting, "has the separator in it");
             }
         }
