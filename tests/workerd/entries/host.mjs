@@ -2,14 +2,14 @@
 
 import { env } from "cloudflare:workers";
 
-const { createHmac } = process.getBuiltinModule("node:crypto");
+const { createHmac, createSecretKey } = process.getBuiltinModule("node:crypto");
 let made = 0;
 const asked = (algorithm, key) => {
   made += 1;
   if (env.HOST === "failing") throw new Error("no HMAC");
   return createHmac(algorithm, key);
 };
-Object.defineProperty(process, "getBuiltinModule", { value: env.HOST === "absent" ? undefined : () => ({ createHmac: asked }) });
+Object.defineProperty(process, "getBuiltinModule", { value: env.HOST === "absent" ? undefined : () => ({ createHmac: asked, createSecretKey }) });
 
 // After the patch, so not a static import.
 const production = await import("../../../src/worker/entry.mjs");
