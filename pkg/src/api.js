@@ -193,28 +193,39 @@ function refusal(from, told, at) {
 /** The body broke off: nothing of it counts. */
 export const incomplete = () => ({ ok: false, code: "body_incomplete", status: 503, authentic: false, unreadable: false, message: MESSAGES.body_incomplete, answer: '{"code":"body_incomplete"}' });
 
-const parsed = new WeakMap();
-// One for all results: a getter of each one's own would cost more than the rest of it.
-const EVENT = {
-  enumerable: true,
-  configurable: true,
-  // Made of its text when it is first asked for: who hands the text on doesn't pay for it.
-  get() {
-    if (!parsed.has(this)) parsed.set(this, JSON.parse(this.json));
-    return parsed.get(this);
-  },
-};
+/** What came of a request that is the sender's. */
+class Accepted {
+  // What was verified, whatever becomes of `json`.
+  #text;
+  #event;
+  ok = true;
+
+  constructor(text, head) {
+    const [webhookId, keyId, signedAt, answer] = head.split("\n");
+    this.#text = text;
+    Object.defineProperty(this, "event", Accepted.#EVENT);
+    this.json = text;
+    this.webhookId = webhookId;
+    this.keyId = keyId;
+    this.signedAt = signedAt === "" ? undefined : new Date(Number(signedAt));
+    this.answer = answer === "" ? '{"code":"received"}' : answer;
+  }
+
+  // One for all results, and each result's own: a getter that is made for each costs more than the rest of it.
+  static #EVENT = {
+    enumerable: true,
+    configurable: true,
+    // Made of its text when it is first asked for: who hands the text on doesn't pay for it.
+    get() {
+      // What only inherits from a result has no text.
+      if (!(#text in this)) return JSON.parse(this.json);
+      return (this.#event ??= JSON.parse(this.#text));
+    },
+  };
+}
 
 function event({ said, refused }) {
-  if (refused) return refused;
-  const [webhookId, keyId, signedAt, answer] = said.head.split("\n");
-  const read = Object.defineProperty({ ok: true }, "event", EVENT);
-  read.json = said.body;
-  read.webhookId = webhookId;
-  read.keyId = keyId;
-  read.signedAt = signedAt === "" ? undefined : new Date(Number(signedAt));
-  read.answer = answer === "" ? '{"code":"received"}' : answer;
-  return read;
+  return refused ?? new Accepted(said.body, said.head);
 }
 
 /** The event of a request, if the request is the sender's and an event; or why not. */

@@ -37,6 +37,12 @@ test("a request of the sender's is an event, the same from any form of body and 
   assert.deepEqual(JSON.parse(json), event);
   assert.deepEqual([event.type, event.rxauth, keyId, signedAt.getTime()], ["rx.authorization.approved", "signature", "first", NOW]);
   assert.match(webhookId, /^evt_[\w-]{43}$/);
+  const changed = verify(sandbox, request, at);
+  changed.json = '{"id":"another"}';
+  assert.deepEqual(changed.event, event, "what was verified, whatever becomes of its text");
+  assert.equal(changed.event, changed.event);
+  const copies = [{ ...answers[0] }, structuredClone(answers[0]), JSON.parse(JSON.stringify(answers[0])), Object.create(answers[0]), new Proxy(answers[0], {})];
+  for (const copy of copies) assert.deepEqual(copy.event, event);
   assert.equal(verify(sandbox, signed(), { now: new Date(NOW) }).webhookId, webhookId);
 });
 
@@ -374,8 +380,15 @@ test("long bodies are hashed by the host, and short ones here: the same answers 
   hosted.provide(wasm, {
     createSecretKey,
     createHmac: (algorithm, key) => {
-      calls.push(key.export().toString());
-      return createHmac(algorithm, key);
+      const hmac = createHmac(algorithm, key);
+      const update = (part) => hmac.update(part);
+      const digest = (encoding) => {
+        const made = hmac.digest(encoding);
+        // A text of bytes, or it isn't taken.
+        if (made.length === 32) calls.push(key.export().toString());
+        return made;
+      };
+      return { update, digest };
     },
   });
   alone.provide(wasm);

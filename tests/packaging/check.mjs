@@ -26,6 +26,13 @@ const STATEMENTS = {
     same(ok, true);
     same(event.id, "evt_01HXEVENT00000001");
   },
+  "a long request is verified, by the host's HMAC where there is one, and a tampered one refused": (rx, { osigu }) => {
+    const source = rx.source(osigu.source);
+    const { ok, event } = rx.verify(source, osigu.long);
+    same(ok, true);
+    same(event.type, "rx.authorization.approved");
+    same(rx.verify(source, { ...osigu.long, body: osigu.long.body.replace("öö", "oö") }).code, "signature_mismatch");
+  },
   "a Fetch request is verified": async (rx, { osigu }) => {
     const { headers, body } = osigu.signed;
     const request = new Request("https://clinic.example/hooks/osigu", { method: "POST", headers, body });

@@ -100,10 +100,12 @@ export const OSIGU_SOURCE = { provider: "osigu", environment: "sandbox", keys: [
 export function given() {
   const seconds = Math.floor(Date.now() / 1000);
   const body = readFileSync(join(ROOT, "tests/fixtures/osigu/authorization_created/body.json"), "utf8");
+  // Long enough for the host's HMAC, where there is one.
+  const long = body.replace(/\}\s*$/, `,"note":"${"ö".repeat(2000)}"}`);
   const id = "msg_packaging_1";
   const order = JSON.stringify({ type: "order.shipped", timestamp: "2026-06-25T14:22:11Z", data: { order: "ord_1", price: "12.50" } });
   return {
-    osigu: { seconds, source: OSIGU_SOURCE, signed: osiguRequest(body, seconds), old: osiguRequest(body, seconds - 400) },
+    osigu: { seconds, source: OSIGU_SOURCE, signed: osiguRequest(body, seconds), old: osiguRequest(body, seconds - 400), long: osiguRequest(long, seconds) },
     standard: {
       source: { provider: "configured", preset: "standard-webhooks", environment: "production", keys: [{ id: "only", secret: STANDARD_KEY }] },
       signed: {
