@@ -1126,7 +1126,9 @@ impl Parser<'_> {
             .map(|url| check_target(url, self.development))
         {
             let problem = match fault {
-                TargetFault::NotAUrl => "isn't an absolute URL",
+                TargetFault::NotAUrl => {
+                    "isn't an absolute URL (what has no place in one is percent-encoded)"
+                }
                 TargetFault::NotHttps => {
                     "isn't https (http is for this machine, with RXGATE.development = true)"
                 }

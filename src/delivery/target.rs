@@ -28,7 +28,7 @@ pub fn check_target(url: &str, development: bool) -> Result<(), TargetFault> {
         return Err(TargetFault::NotAUrl);
     }
     // What a browser would write otherwise is to be written so: nobody has to guess what is meant.
-    let is_written = |b: u8| b.is_ascii_graphic() && !b"<>\\^`".contains(&b);
+    let is_written = |b: u8| b.is_ascii_graphic() && !b"\"<>\\^`{}".contains(&b);
     if !rest.bytes().all(is_written) {
         return Err(TargetFault::NotAUrl);
     }

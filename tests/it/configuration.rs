@@ -780,6 +780,8 @@ fn only_https_without_credentials_is_a_destination() {
         ("https://clinic example/", Err(NotAUrl)),
         ("https://clinic.example\\@other.example/", Err(NotAUrl)),
         ("https://clinic.example/\n", Err(NotAUrl)),
+        ("https://clinic.example/{tenant}", Err(NotAUrl)),
+        ("https://clinic.example/?\"", Err(NotAUrl)),
         (" https://clinic.example/", Err(NotAUrl)),
         ("https://clinic.example:port/", Err(NotAUrl)),
         ("https://clinic.example:99999/", Err(NotAUrl)),
@@ -843,7 +845,14 @@ fn a_url_that_is_refused_says_why_by_its_path_and_is_not_repeated() {
             "https://c.example/#canary",
             "carries a fragment, which is never sent",
         ),
-        ("canary", "isn't an absolute URL"),
+        (
+            "canary",
+            "isn't an absolute URL (what has no place in one is percent-encoded)",
+        ),
+        (
+            "https://c.example/{canary}",
+            "isn't an absolute URL (what has no place in one is percent-encoded)",
+        ),
     ] {
         let expected = format!("DESTINATION_CLINIC.url: {problem}");
         assert_faults("DESTINATION_CLINIC", &[("url", json!(url))], &[&expected]);
