@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 pub const MAX_HEAD_ENTRIES: usize = 64;
 
 /// An entity has no more pages than this besides the head. Beyond, the oldest is overwritten: what came that many events ago is forgotten early rather than anything new refused.
-pub const MAX_PAGES: u32 = 64;
+pub const MAX_PAGES: u32 = u64::BITS;
 
 /// No more leases than this at a time for one entity, running or lapsed; while so many run the next claim waits.
 pub const MAX_LEASED: usize = 256;
@@ -233,6 +233,8 @@ pub struct Entity {
     expires: Timestamp,
     /// The page that was written last; 0: none.
     last_page: u32,
+    /// One bit for each further page that there is, also for those that the head doesn't know of.
+    pages: u64,
     head: Vec<Entry>,
     /// Entries of further pages: committed, and never changed again.
     older: Vec<Entry>,
@@ -247,6 +249,7 @@ impl Entity {
             if row.number == 0 {
                 entity.read_head(&mut reader)
             } else {
+                entity.pages |= page_bit(row.number);
                 read_entries(&mut reader, VERSION, &mut entity.older)
             }
             .ok_or(RowCorrupt)?;
@@ -481,7 +484,8 @@ impl Entity {
             let (leased, committed): (Vec<_>, Vec<_>) =
                 self.head.drain(..).partition(Entry::is_leased);
             self.head = leased;
-            self.last_page = self.last_page % MAX_PAGES + 1;
+            self.last_page = self.next_page();
+            self.pages |= page_bit(self.last_page);
             pages.push(Page {
                 number: self.last_page,
                 expires: committed.iter().map(|e| e.until).max().unwrap_or_default(),
@@ -507,6 +511,16 @@ impl Entity {
             packed: write_entries(head, &self.head).done(),
         });
         pages
+    }
+
+    /// Where what is committed goes when the head is full. A save that ended between two pages left one that the head doesn't know of, and it has been gone by since: so a page
+    /// that is there isn't overwritten while another number is free.
+    fn next_page(&self) -> u32 {
+        let mut behind = (0..MAX_PAGES).map(|n| (self.last_page + n) % MAX_PAGES + 1);
+        let first = self.last_page % MAX_PAGES + 1;
+        behind
+            .find(|number| self.pages & page_bit(*number) == 0)
+            .unwrap_or(first)
     }
 
     /// Whether it lives in another object now.
@@ -581,6 +595,12 @@ impl Entity {
             }
         });
     }
+}
+
+/// The bit of a further page.
+fn page_bit(number: u32) -> u64 {
+    let place = number.wrapping_sub(1);
+    1_u64.checked_shl(place).unwrap_or_default()
 }
 
 fn flag(is_set: bool, flag: u8) -> u8 {

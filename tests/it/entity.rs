@@ -231,6 +231,8 @@ struct Known {
     committed: Option<Committed>,
     /// A commit that failed half-way may be remembered until then, or not.
     maybe: Option<Timestamp>,
+    /// It was told of to somebody: from then on it is remembered.
+    told: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -267,6 +269,8 @@ struct Life {
     known: BTreeMap<(u8, u32), Known>,
     /// Entities that a generation handed over.
     handed_over: BTreeSet<(u8, u32)>,
+    /// Those of them that it had nothing of: its row says that they are gone, and nothing else.
+    had_nothing: BTreeSet<(u8, u32)>,
     top: BTreeMap<u8, Step>,
     highest: BTreeMap<u8, Fence>,
     grants: Vec<Grant>,
@@ -288,6 +292,7 @@ impl Life {
             before: None,
             known: BTreeMap::new(),
             handed_over: BTreeSet::new(),
+            had_nothing: BTreeSet::new(),
             top: BTreeMap::new(),
             highest: BTreeMap::new(),
             grants: Vec::new(),
@@ -394,9 +399,11 @@ impl Life {
             .is_some_and(|(_, until)| self.now.after(WINDOW) < until)
     }
 
+    /// Whether these objects have something of the entity.
     fn has_row(&self, objects: Objects, n: u8) -> bool {
         let store = self.objects.get(&objects.name(entity(n)));
         store.is_some_and(|store| store.rows.borrow().contains_key(&(entity(n), 0)))
+            && !self.had_nothing.contains(&(n, objects.generation))
     }
 
     /// The entity comes out of the objects before, if they let it go.
@@ -405,11 +412,15 @@ impl Life {
             entity: entity(n),
             window: WINDOW,
         };
+        let had_row = self.has_row(from, n);
         let (reply, written) = self.call(from, entity(n), &request, fault);
         let failed = reply == Err(Failure::Injected);
         assert!(written <= 1, "{written} pages");
         assert!(!failed || fault.is_some());
         if !failed || fault == Some(Fault::After) {
+            if !had_row {
+                self.had_nothing.insert((n, from.generation));
+            }
             self.handed_over.insert((n, from.generation));
             let now = self.now;
             for ((_, _), known) in self.known.iter_mut().filter(|((of, _), _)| *of == n) {
@@ -445,14 +456,14 @@ impl Life {
         [fault, move_fault]: [Option<Fault>; 2],
     ) {
         let previous = self.asked_before();
+        let has_row = self.has_row(self.current, n)
+            || previous.is_some_and(|objects| self.has_row(objects, n));
         let (objects, previous) = match (stale, previous) {
             (false, previous) => (self.current, previous),
             (true, Some(previous)) if self.lingering() => (previous, None),
             (true, _) => return,
         };
         // What has expired altogether begins anew.
-        let has_row =
-            self.has_row(objects, n) || previous.is_some_and(|objects| self.has_row(objects, n));
         if !has_row {
             self.top.remove(&n);
         }
@@ -510,8 +521,11 @@ impl Life {
                 let mut ends = ends.into_iter().flatten();
                 assert!(ends.any(|until| now.until(until) == remembered));
                 assert_eq!(written, 0);
+                known.told |= maybe;
             }
-            _ if committed => panic!("{reply:?} to an event that is committed"),
+            _ if committed || known.told && maybe => {
+                panic!("{reply:?} to an event that is committed")
+            }
             Ok(Reply::Claim(Claim::InFlight { retry_after })) => {
                 let until = running.expect("in flight with nobody");
                 assert_eq!(retry_after, now.until(until));
@@ -527,6 +541,7 @@ impl Life {
                 assert_eq!(state, top.state);
                 known.lease = Some(lease(Some(fence)));
                 known.committed = None;
+                known.told = false;
                 self.top.insert(n, top);
                 self.highest.insert(n, fence);
                 if heard {
@@ -543,6 +558,7 @@ impl Life {
                 if fault == Some(Fault::After) {
                     known.lease = Some(lease(None));
                     known.committed = None;
+                    known.told = false;
                     self.top.insert(n, top);
                 }
             }
@@ -1067,9 +1083,13 @@ impl Queue {
                         fence,
                         ..
                     } => (fence == newest && known == receipt, fence != newest),
-                    Stands::Attempting { fence, .. } => (false, fence != newest),
+                    Stands::Attempting { fence, until, .. } if now < until => {
+                        (false, fence != newest)
+                    }
                     // It counted once, and its window has ended.
-                    Stands::Leased { .. } | Stands::Free => (self.now > START, false),
+                    Stands::Attempting { .. } | Stands::Leased { .. } | Stands::Free => {
+                        (self.now > START, false)
+                    }
                 };
                 assert!(same || higher && receipt == Receipt::Queued, "{stands:?}");
             }
@@ -1628,6 +1648,36 @@ fn a_save_that_ends_between_two_pages_forgets_nothing() {
             (duplicate, 0),
             "event {n}"
         );
+    }
+}
+
+#[test]
+fn what_a_save_that_ended_between_two_pages_left_is_not_overwritten_once_it_was_told() {
+    let store = Memory::default();
+    (0..64).for_each(|n| deliver(&store, n, START));
+    let half = |n, now| {
+        let fence = granted(&store, n, now);
+        store.fault.set(Some(Fault::Between));
+        let failed = (Err(Failure::Injected), 1);
+        assert_eq!(call(&store, &commit_request(n, fence), now), failed);
+        fence
+    };
+    // Twice, and their holders come back when their leases are long gone.
+    let fences = [half(64, START), half(65, START)];
+    let later = START.after(LEASE).after(LATE);
+    granted(&store, 66, later);
+    let both = [(64, fences[0]), (65, fences[1])];
+    for (n, fence) in both {
+        let told = settle(&store, &commit_request(n, fence), later);
+        assert_eq!(told, (Ok(()), 0), "event {n}");
+    }
+    (67..400).for_each(|n| deliver(&store, n, later));
+    for (n, fence) in both {
+        let remembered = later.until(START.after(WINDOW));
+        let answer = (duplicate(remembered), 0);
+        assert_eq!(claim(&store, claim_of(n), later), answer, "event {n}");
+        let told = settle(&store, &commit_request(n, fence), later);
+        assert_eq!(told, (Ok(()), 0), "event {n}");
     }
 }
 
