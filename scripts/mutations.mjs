@@ -27,7 +27,8 @@ const run = () => {
 const unchanged = run();
 if (unchanged.status !== 0) throw new Error(`the simulation fails without any mutation:\n${unchanged.stdout}`);
 let survived = 0;
-for (const { name, file, and = [], ...change } of MUTATIONS.filter(({ name }) => name.includes(process.argv[2] ?? ""))) {
+const chosen = MUTATIONS.filter(({ name }) => name.includes(process.argv[2] ?? ""));
+for (const { name, file, and = [], ...change } of chosen) {
   const path = join(COPY, file);
   const before = readFileSync(path, "utf8");
   writeFileSync(path, [change, ...and].reduce(replaced, before));
@@ -37,5 +38,5 @@ for (const { name, file, and = [], ...change } of MUTATIONS.filter(({ name }) =>
   survived += status === 0 ? 1 : 0;
   console.log(status === 0 ? `SURVIVED  ${name}` : `caught    ${name}: seed ${seed}, ${why}`);
 }
-console.log(`${MUTATIONS.length - survived} caught, ${survived} survived`);
+console.log(`${chosen.length - survived} caught, ${survived} survived`);
 process.exit(survived === 0 ? 0 : 1);

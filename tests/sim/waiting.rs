@@ -93,12 +93,21 @@ pub(crate) struct Alarms {
     cron: Option<Timestamp>,
 }
 
+impl Alarms {
+    /// Whether none of this object is under way.
+    fn is_free(&self, object: &str) -> bool {
+        self.ringing.iter().all(|one| one.object != object)
+    }
+}
+
 /// An alarm under way.
 #[derive(Debug)]
 struct Ringing {
     object: String,
     page: Notices,
     is_sent: bool,
+    /// When it goes on.
+    at: Timestamp,
 }
 
 #[derive(Clone, Debug)]
@@ -133,10 +142,15 @@ impl Sim {
                 }
             }
             if self.rng.once_in(2) {
-                let at = around(self).max(first);
+                // Now and then just when the notice of what was announced is under way.
+                let (at, soon) = if self.rng.once_in(3) {
+                    (due.after(self.rng.millis(50)), 50)
+                } else {
+                    (around(self).max(first), hours(1))
+                };
                 plan.push((at, Wish::Remove));
                 if self.rng.once_in(2) {
-                    plan.push((at.after(self.rng.millis(hours(1))), Wish::Register));
+                    plan.push((at.after(self.rng.millis(soon)), Wish::Register));
                 }
             }
             plan.sort_by_key(|(at, _)| *at);
@@ -295,8 +309,14 @@ impl Sim {
     /// When something of this is due.
     pub(crate) fn waits(&self) -> Vec<Timestamp> {
         let asks = self.transfers.iter().filter_map(|transfer| transfer.next);
-        let alarms = self.alarms.at.values().copied();
-        asks.chain(alarms).chain(self.cron()).collect()
+        let alarms = self.alarms.at.iter();
+        let alarms = alarms.filter(|(object, _)| self.alarms.is_free(object));
+        let alarms = alarms.map(|(_, at)| *at);
+        let ringing = self.alarms.ringing.iter().map(|one| one.at);
+        asks.chain(alarms)
+            .chain(ringing)
+            .chain(self.cron())
+            .collect()
     }
 
     /// When the cron finds something that is overdue: before that its turns change nothing.
@@ -328,11 +348,13 @@ impl Sim {
 
     pub(crate) fn rings_due(&self) -> Vec<Ring> {
         let now = self.world.now;
-        let is_free = |object: &String| self.alarms.ringing.iter().all(|it| it.object != *object);
         let due = self.alarms.at.iter().filter(|(_, at)| **at <= now);
-        let due = due.filter(|(object, _)| is_free(object));
+        let due = due.filter(|(object, _)| self.alarms.is_free(object));
         let begin = due.map(|(object, _)| Ring::Begins(object.clone()));
-        let go_on = (0..self.alarms.ringing.len()).map(Ring::GoesOn);
+        let ringing = self.alarms.ringing.iter().enumerate();
+        let go_on = ringing
+            .filter(|(_, one)| one.at <= now)
+            .map(|(place, _)| Ring::GoesOn(place));
         let cron = self.cron().filter(|at| *at <= now).map(|_| Ring::Cron);
         begin.chain(go_on).chain(cron).collect()
     }
@@ -369,10 +391,12 @@ impl Sim {
                 if page.notices.is_empty() {
                     return self.rests(&object);
                 }
+                let at = self.goes_on(now);
                 self.alarms.ringing.push(Ringing {
                     object,
                     page,
                     is_sent: false,
+                    at,
                 });
             }
             // It may have died just now.
@@ -391,6 +415,7 @@ impl Sim {
                     }
                     self.say(|| format!("notices are sent: {performed}, and known: {}", !fails));
                     one.is_sent = true;
+                    one.at = self.goes_on(now);
                     if !fails {
                         self.alarms.ringing.push(one);
                     }
@@ -410,6 +435,15 @@ impl Sim {
                     self.rests(&one.object);
                 }
             }
+        }
+    }
+
+    /// When an alarm under way has come a step further. A queue may take its time.
+    fn goes_on(&mut self, now: Timestamp) -> Timestamp {
+        if self.rng.once_in(4) {
+            now.after(self.rng.millis(3_000))
+        } else {
+            now
         }
     }
 
