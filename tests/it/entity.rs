@@ -874,6 +874,8 @@ struct Queue {
     events: BTreeMap<u32, Stands>,
     holds: Vec<Hold>,
     highest: Fence,
+    /// What was settled at some time, by which fence and how. What a message holds is in our queue.
+    counted: BTreeSet<(u32, Fence, u8)>,
 }
 
 impl Queue {
@@ -886,6 +888,7 @@ impl Queue {
             events: BTreeMap::new(),
             holds: Vec::new(),
             highest: Fence(0),
+            counted: BTreeSet::new(),
         };
         for n in 0..fillers {
             queue.claim(FILLERS + n, None, true, None);
@@ -1009,6 +1012,9 @@ impl Queue {
             (None, Ok(Reply::Claim(Claim::Granted { fence, .. }))) => {
                 assert!(written > 0 && fence > self.highest);
                 *stands = granted(Some(fence));
+                if message.is_some() {
+                    self.counted.insert((of, fence, Receipt::Queued as u8));
+                }
                 self.highest = fence;
                 self.arrived = true;
                 if heard {
@@ -1024,6 +1030,10 @@ impl Queue {
             (None, Err(Failure::Injected)) => {
                 if fault == Some(Fault::After) {
                     *stands = granted(None);
+                    if message.is_some() {
+                        let unknown = Fence(u64::MAX);
+                        self.counted.insert((of, unknown, Receipt::Queued as u8));
+                    }
                     self.arrived = true;
                 }
             }
@@ -1069,6 +1079,7 @@ impl Queue {
         match reply {
             Ok(Reply::Settled(Ok(()))) if holds => {
                 assert!(written > 0);
+                self.counted.insert((hold.event, hold.fence, receipt as u8));
                 *stands = Stands::Settled {
                     receipt,
                     fence: newest,
@@ -1081,15 +1092,19 @@ impl Queue {
                     Stands::Settled {
                         receipt: known,
                         fence,
-                        ..
-                    } => (fence == newest && known == receipt, fence != newest),
+                        until,
+                    } if now < until => (fence == newest && known == receipt, fence != newest),
                     Stands::Attempting { fence, until, .. } if now < until => {
                         (false, fence != newest)
                     }
-                    // It counted once, and its window has ended.
-                    Stands::Attempting { .. } | Stands::Leased { .. } | Stands::Free => {
-                        (self.now > START, false)
-                    }
+                    // It counted once, or what overtook it did, and its window has ended.
+                    _ => (
+                        self.counted
+                            .contains(&(hold.event, hold.fence, receipt as u8)),
+                        self.counted
+                            .iter()
+                            .any(|(of, fence, _)| *of == hold.event && *fence > hold.fence),
+                    ),
                 };
                 assert!(same || higher && receipt == Receipt::Queued, "{stands:?}");
             }
@@ -1110,6 +1125,7 @@ impl Queue {
             }
             Err(Failure::Injected) => {
                 if fault == Some(Fault::After) && holds {
+                    self.counted.insert((hold.event, hold.fence, receipt as u8));
                     *stands = Stands::Settled {
                         receipt,
                         fence: newest,
