@@ -160,8 +160,8 @@ enum State {
     Agreeing(Work),
     /// During a change of shards: whether the object of now knows of it.
     Looking(Work, Agreed, Objects),
-    /// The same of the object before.
-    LookingBack(Work, Agreed, Objects),
+    /// The same of the object before. With the objects that it stands in, if these are the ones of now.
+    LookingBack(Work, Agreed, Objects, Option<Objects>),
     /// It is removed from the object of now. A Worker of the version before may have announced it again, to the object before.
     Removing(Work, Objects),
     Asking(Work),
@@ -384,16 +384,19 @@ impl Expectation {
                     let request = Request::Expect(ExpectRequest::Remove(work.entity));
                     return self.ask(object, request, State::Removing(work, previous), now);
                 }
-                if expected.is_some() {
+                // Announced anew since the change, it stands here; the object before may know of the callback all the same.
+                let stands_here = expected.map(|_| agreed.objects);
+                let is_told = expected.is_some_and(|(standing, _)| standing != Standing::Pending);
+                if stands_here.is_some() && (is_told || called_back) {
                     return self.operate(work, agreed.objects, now);
                 }
                 let object = previous.name(work.entity);
                 let request = Request::Expect(ExpectRequest::Read(work.entity));
-                let state = State::LookingBack(work, agreed, previous);
+                let state = State::LookingBack(work, agreed, previous, stands_here);
                 self.ask(object, request, state, now)
             }
             (
-                State::LookingBack(mut work, agreed, previous),
+                State::LookingBack(mut work, agreed, previous, stands_here),
                 Some(Reply::Expect(ExpectReply::Read {
                     expected,
                     called_back,
@@ -401,11 +404,8 @@ impl Expectation {
             ) => {
                 work.called_back |= called_back;
                 // An expectation stays where it was registered: there it is waited for.
-                let objects = if expected.is_some() {
-                    previous
-                } else {
-                    agreed.objects
-                };
+                let stands_back = expected.map(|_| previous);
+                let objects = stands_here.or(stands_back).unwrap_or(agreed.objects);
                 self.operate(work, objects, now)
             }
             (

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 pub const MAX_HEAD_ENTRIES: usize = 64;
 
 /// An entity has no more pages than this besides the head. Beyond, the oldest is overwritten: what came that many events ago is forgotten early rather than anything new refused.
-pub const MAX_PAGES: u32 = u64::BITS;
+pub const MAX_PAGES: u32 = 64;
 
 /// No more leases than this at a time for one entity, running or lapsed; while so many run the next claim waits.
 pub const MAX_LEASED: usize = 256;
@@ -25,6 +25,8 @@ const MOVED: u8 = 1;
 const OVERRULED: u8 = 2;
 const HEAD_BYTES: usize = 87;
 const ENTRY_BYTES: usize = 34;
+/// Set in a page's count of entries: the page's own number follows. Pages of before have none.
+const NUMBERED: u16 = 0x8000;
 
 /// Proves that a lease is the newest for its event. Also the event's `sequence`: one number, always rising, see DESIGN.md §4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -231,10 +233,8 @@ pub struct Entity {
     /// A word of ours has overruled what was claimed before it and not handed over.
     overruled: bool,
     expires: Timestamp,
-    /// The page that was written last; 0: none.
-    last_page: u32,
-    /// One bit for each further page that there is, also for those that the head doesn't know of.
-    pages: u64,
+    /// How many further pages were written; the last one has this number of its own.
+    spills: u32,
     head: Vec<Entry>,
     /// Entries of further pages: committed, and never changed again.
     older: Vec<Entry>,
@@ -243,18 +243,31 @@ pub struct Entity {
 impl Entity {
     /// Reads an entity's pages, in any order; no page at all is an entity never heard of.
     pub fn load<'a>(rows: impl IntoIterator<Item = Row<'a>>) -> Result<Self, RowCorrupt> {
-        let mut entity = Self::default();
+        let (mut entity, mut pages) = (Self::default(), Vec::new());
         for row in rows {
-            let mut reader = Reader::new(row.packed);
             if row.number == 0 {
-                entity.read_head(&mut reader)
+                let mut reader = Reader::new(row.packed);
+                entity.read_head(&mut reader).ok_or(RowCorrupt)?;
             } else {
-                entity.pages |= page_bit(row.number);
-                read_entries(&mut reader, VERSION, &mut entity.older)
+                pages.push(Reader::new(row.packed));
             }
-            .ok_or(RowCorrupt)?;
+        }
+        for mut page in pages {
+            entity.read_page(&mut page).ok_or(RowCorrupt)?;
         }
         Ok(entity)
+    }
+
+    /// A page that the head doesn't count was left by a save that ended before it came to the head: nothing of it is so.
+    fn read_page(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        let mut count = reader.u16()?;
+        if count & NUMBERED != 0 {
+            count ^= NUMBERED;
+            if reader.u32()? > self.spills {
+                return Some(());
+            }
+        }
+        read_entries(reader, count, VERSION, &mut self.older)
     }
 
     fn read_head(&mut self, reader: &mut Reader<'_>) -> Option<()> {
@@ -276,8 +289,9 @@ impl Entity {
             self.progress = Progress::read(reader, version > 2)?;
         }
         self.expires = Timestamp(reader.i64()?);
-        self.last_page = reader.u32()?;
-        read_entries(reader, version, &mut self.head)
+        self.spills = reader.u32()?;
+        let count = reader.u16()?;
+        read_entries(reader, count, version, &mut self.head)
     }
 
     /// Takes the event for the caller, unless it is committed or held by somebody else. `Granted` is the only answer after which the entity has to be saved.
@@ -484,12 +498,14 @@ impl Entity {
             let (leased, committed): (Vec<_>, Vec<_>) =
                 self.head.drain(..).partition(Entry::is_leased);
             self.head = leased;
-            self.last_page = self.next_page();
-            self.pages |= page_bit(self.last_page);
+            let number = self.spills % MAX_PAGES + 1;
+            self.spills = self.spills.saturating_add(1);
+            let count = count(&committed);
+            let page = Writer::default().u16(count | NUMBERED).u32(self.spills);
             pages.push(Page {
-                number: self.last_page,
+                number,
                 expires: committed.iter().map(|e| e.until).max().unwrap_or_default(),
-                packed: write_entries(Writer::default(), &committed).done(),
+                packed: write_entries(page, count, &committed).done(),
             });
             self.older.extend(committed);
         }
@@ -504,23 +520,14 @@ impl Entity {
             .progress
             .write(head)
             .i64(self.expires.0)
-            .u32(self.last_page);
+            .u32(self.spills)
+            .u16(count(&self.head));
         pages.push(Page {
             number: 0,
             expires: self.expires,
-            packed: write_entries(head, &self.head).done(),
+            packed: write_entries(head, count(&self.head), &self.head).done(),
         });
         pages
-    }
-
-    /// Where what is committed goes when the head is full. A save that ended between two pages left one that the head doesn't know of, and it has been gone by since: so a page
-    /// that is there isn't overwritten while another number is free.
-    fn next_page(&self) -> u32 {
-        let mut behind = (0..MAX_PAGES).map(|n| (self.last_page + n) % MAX_PAGES + 1);
-        let first = self.last_page % MAX_PAGES + 1;
-        behind
-            .find(|number| self.pages & page_bit(*number) == 0)
-            .unwrap_or(first)
     }
 
     /// Whether it lives in another object now.
@@ -597,19 +604,17 @@ impl Entity {
     }
 }
 
-/// The bit of a further page.
-fn page_bit(number: u32) -> u64 {
-    let place = number.wrapping_sub(1);
-    1_u64.checked_shl(place).unwrap_or_default()
-}
-
 fn flag(is_set: bool, flag: u8) -> u8 {
     if is_set { flag } else { 0 }
 }
 
 /// Only what is leased is written otherwise by another version, and that stands in the head.
-fn read_entries(reader: &mut Reader<'_>, version: u8, entries: &mut Vec<Entry>) -> Option<()> {
-    let count = reader.u16()?;
+fn read_entries(
+    reader: &mut Reader<'_>,
+    count: u16,
+    version: u8,
+    entries: &mut Vec<Entry>,
+) -> Option<()> {
     entries.reserve(usize::from(count));
     for _ in 0..count {
         entries.push(Entry {
@@ -627,12 +632,18 @@ fn read_entries(reader: &mut Reader<'_>, version: u8, entries: &mut Vec<Entry>) 
     reader.end()
 }
 
-fn write_entries(writer: Writer, entries: &[Entry]) -> Writer {
-    let count = u16::try_from(entries.len()).unwrap_or(u16::MAX);
+/// How many of them are written: there are never so many that this matters.
+fn count(entries: &[Entry]) -> u16 {
+    u16::try_from(entries.len())
+        .unwrap_or(u16::MAX)
+        .min(NUMBERED - 1)
+}
+
+fn write_entries(writer: Writer, count: u16, entries: &[Entry]) -> Writer {
     entries
         .iter()
         .take(usize::from(count))
-        .fold(writer.u16(count), |writer, entry| {
+        .fold(writer, |writer, entry| {
             let writer = writer.raw(&entry.event.0);
             match entry.status {
                 Status::Leased(node) => writer.u8(0).u8(node),

@@ -956,6 +956,30 @@ fn what_a_worker_of_the_version_before_announced_again_is_deleted_with_it() {
 }
 
 #[test]
+fn what_is_announced_anew_during_a_change_of_shards_is_met_by_what_came_to_the_object_before() {
+    let mut world = world();
+    world.registers("req-1");
+    let mut callback = world.begin_callback("req-1", "CONFIRMED");
+    while !matches!(callback.effect, Effect::Deliver(_)) {
+        callback = match world.step(callback) {
+            Step::Next(next) => next,
+            other => panic!("{other:?}"),
+        };
+    }
+    moved(&mut world);
+    let deleted = world.asks("DELETE", "?requestID=req-1", None);
+    assert_eq!(deleted.summary().1, "expectation_deleted");
+    assert_eq!(world.registers("req-1").summary().0, 201);
+    assert_eq!(world.state("req-1"), "pending");
+    assert_eq!(world.finish(callback).summary().1, "delivered");
+    assert_eq!(world.state("req-1"), "met");
+    assert_eq!(world.registers("req-1").summary().1, "expectation_met");
+    world.wait(5 * HOUR);
+    assert_eq!(world.alarms(Alarm::Rings), 1);
+    assert_eq!(world.consume().record.code, "callback_met");
+}
+
+#[test]
 fn the_cron_asks_every_object_and_says_how_many_are_overdue() {
     let mut world = world();
     for n in 0..10 {
