@@ -1,4 +1,4 @@
-// Breaks the protocol, one rule at a time, in a copy of the sources, and runs the simulation against each. Ends non-zero if it doesn't notice one. `scripts/run scripts/mutations.mjs [part of a name]`
+// Breaks the protocol, one rule at a time, in a copy of the sources, and runs the simulation against each. Ends non-zero if it doesn't notice one. `scripts/run scripts/mutations.mjs [pattern of names]`
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -27,7 +27,7 @@ const run = () => {
 const unchanged = run();
 if (unchanged.status !== 0) throw new Error(`the simulation fails without any mutation:\n${unchanged.stdout}`);
 let survived = 0;
-const chosen = MUTATIONS.filter(({ name }) => name.includes(process.argv[2] ?? ""));
+const chosen = MUTATIONS.filter(({ name }) => new RegExp(process.argv[2] ?? "").test(name));
 if (chosen.length === 0) throw new Error("no mutation has that in its name");
 for (const { name, file, and = [], ...change } of chosen) {
   const path = join(COPY, file);

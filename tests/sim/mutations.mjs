@@ -249,8 +249,8 @@ export const MUTATIONS = [
   {
     name: "an expectation is forgotten at a change of shards",
     file: "src/expectation.rs",
-    from: "                let objects = if expected.is_some() {\n                    previous",
-    to: "                let objects = if expected.is_some() && work.called_back {\n                    previous",
+    from: "let stands_back = expected.map(|_| previous);",
+    to: "let stands_back = expected.filter(|_| work.called_back).map(|_| previous);",
   },
   {
     name: "the cron wakes none of the objects before a change of shards",
