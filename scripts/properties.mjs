@@ -40,9 +40,9 @@ async function worker() {
         const { stdout } = await run(program, [...names, "--test-threads", "1"], { env: { ...process.env, PROPTEST_RNG_SEED: String(seed) }, maxBuffer: 1 << 26 });
         cases += Number(/(\d+) passed/.exec(stdout)[1]);
       } catch (error) {
-        const names = Array.from(String(error.stdout).matchAll(/^test (\S+) (?:\.\.\. |--- )FAILED$/gm), ([, name]) => name);
-        if (names.length === 0) throw new Error(`${program} ended under seed ${seed}`, { cause: error });
-        for (const name of names) {
+        const failing = Array.from(String(error.stdout).matchAll(/^test (\S+) (?:\.\.\. |--- )FAILED$/gm), ([, name]) => name);
+        if (failing.length === 0) throw new Error(`${program} ended under seed ${seed}`, { cause: error });
+        for (const name of failing) {
           failed.push(`PROPTEST_RNG_SEED=${seed} cargo test --features schema,js ${name}`);
           console.log(failed.at(-1));
         }
